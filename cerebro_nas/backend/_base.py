@@ -1,0 +1,117 @@
+"""The contract between a search and the place where it runs.
+
+A backend starts workers, carries commands to them and brings their messages back. It never decides what runs next.
+All methods are called from one thread, the search's; a backend may use threads of its own behind them.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from dataclasses import field
+from typing import TYPE_CHECKING
+
+from cerebro_nas.hopper import StateRef
+from cerebro_nas.hopper import StateStored
+from cerebro_nas.hopper import Unit
+from cerebro_nas.hopper import UnitDone
+from cerebro_nas.hopper import UnitFailed
+from cerebro_nas.hopper import WorkerJoined
+from cerebro_nas.hopper import WorkerLost
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from cerebro_nas.worker import CandidateSpec
+    from cerebro_nas.worker import SearchSpec
+
+BackendEvent = WorkerJoined | WorkerLost | UnitDone | UnitFailed | StateStored
+
+
+@dataclass(frozen=True)
+class RunCommand:
+    """Run `unit` from `state`. `spec` comes with every command: a worker keeps what it has built by its key."""
+
+    unit: Unit
+    state: StateRef
+    spec: CandidateSpec
+
+
+@dataclass(frozen=True)
+class DropCommand:
+    """Forget the state of `trial`."""
+
+    trial: str
+
+
+WorkerCommand = RunCommand | DropCommand
+
+
+@dataclass(frozen=True)
+class BackendUsage:
+    """What the workers used, for the summary at the end of a search."""
+
+    bytes_hopped: int = 0
+    peak_memory_bytes: dict[str, int] = field(default_factory=dict)
+
+
+class Backend(abc.ABC):
+    """Where a search runs.
+
+    Life: `start`, then any number of `submit` and `events`, then `stop`. `stop` is safe to call at any moment and more
+    than once, and leaves no process, thread, socket or temporary directory behind. A stopped backend can be started
+    again. As a context manager a backend stops itself on the way out.
+    """
+
+    @property
+    @abc.abstractmethod
+    def num_workers(self) -> int:
+        """Number of workers that `start` brings up."""
+
+    @abc.abstractmethod
+    def check(self) -> None:
+        """Check, in seconds and before any work, that `num_workers` workers can run.
+
+        Raises:
+            BackendError: there are fewer slots than workers, or something that workers need is missing.
+        """
+
+    @abc.abstractmethod
+    def start(self, search: SearchSpec) -> None:
+        """Start the workers and return without waiting; each one's registration comes as `WorkerJoined`.
+
+        Worker names are `w0` ... `w{n-1}`.
+        """
+
+    @abc.abstractmethod
+    def submit(self, worker: str, command: WorkerCommand) -> None:
+        """Send `command` to a worker that has joined. Commands to one worker are carried out in order."""
+
+    @abc.abstractmethod
+    def events(self, timeout: float) -> list[BackendEvent]:
+        """Return what happened since the last call, waiting up to `timeout` seconds for the first event.
+
+        Raises:
+            BackendStartTimeout: not one worker registered within the start timeout.
+            BackendError: the backend itself has failed (the message says which worker and why).
+        """
+
+    @abc.abstractmethod
+    def now(self) -> float:
+        """Seconds on the backend's clock (monotonic; virtual in the simulator)."""
+
+    @abc.abstractmethod
+    def usage(self) -> BackendUsage:
+        """What the workers have used so far."""
+
+    @abc.abstractmethod
+    def stop(self) -> None:
+        """Stop every worker and free everything."""
+
+    def __enter__(self) -> Backend:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -1,0 +1,63 @@
+"""The exceptions of the project.
+
+Every class descends from `CerebroNasError` and from the builtin a caller would expect to catch. Messages name the
+argument, say what was expected, show `Received: name=value` and end with what to do.
+"""
+
+from __future__ import annotations
+
+
+class CerebroNasError(Exception):
+    """Base of every error raised by this package."""
+
+
+class ConfigError(CerebroNasError, ValueError):
+    """An argument, or the order of calls, is wrong. Raised before any work starts."""
+
+
+class DataError(CerebroNasError, ValueError):
+    """The data set cannot be used as asked; the message lists every problem found."""
+
+
+class StoreError(CerebroNasError, OSError):
+    """The store cannot be read or written."""
+
+
+class CorruptStateError(StoreError):
+    """A file in the store is damaged (its checksum or its structure does not match)."""
+
+
+class BackendError(CerebroNasError, RuntimeError):
+    """The backend cannot run what was asked."""
+
+
+class BackendStartTimeout(BackendError, TimeoutError):
+    """Workers did not register in time."""
+
+
+class WorkerLostError(BackendError):
+    """A worker process disappeared and could not be replaced."""
+
+
+class ProtocolError(BackendError):
+    """A message does not follow the control protocol."""
+
+
+class AuthenticationError(BackendError):
+    """A peer did not present the secret of this search."""
+
+
+class BuildError(CerebroNasError, ValueError):
+    """A candidate architecture cannot be built, or is larger than `max_model_size`.
+
+    Attributes:
+        reason: `"invalid_graph"` or `"oversized"`.
+    """
+
+    def __init__(self, message: str, reason: str = "invalid_graph") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class SearchAborted(CerebroNasError, RuntimeError):
+    """The search cannot go on; the message carries a table of reasons."""

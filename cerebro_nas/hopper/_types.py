@@ -1,0 +1,265 @@
+"""Plain data that the scheduler speaks: units, trials, events and commands.
+
+Nothing here imports anything of the project, and every field is a plain Python value, so that the same types serve
+the scheduler, the backends, the simulator and the schedule log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+from enum import Enum
+from typing import Any
+from typing import Literal
+
+Phase = Literal["train", "evaluate", "call"]
+
+
+class TrialStatus(str, Enum):
+    """Where a trial stands. `WAITING` and `RUNNING` are live; the others are final."""
+
+    WAITING = "WAITING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    STOPPED = "STOPPED"
+    FAILED = "FAILED"
+    REJECTED = "REJECTED"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no further unit of such a trial will run."""
+        return self not in (TrialStatus.WAITING, TrialStatus.RUNNING)
+
+
+@dataclass(frozen=True, order=True)
+class Shard:
+    """One part of the data set. `split` is `"train"` or `"valid"`; `index` counts from 0 within the split."""
+
+    split: Literal["train", "valid"]
+    index: int
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """What the scheduler knows of a shard: rows and bytes once decoded (its fetch cost follows from the bytes)."""
+
+    shard: Shard
+    rows: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The unit of work: one visit of one trial to one shard (`shard=None` for phase `"call"`)."""
+
+    trial: str
+    phase: Phase
+    epoch: int
+    shard: Shard | None
+    attempt: int = 0
+
+
+@dataclass(frozen=True)
+class StateRef:
+    """Where the state of a candidate is.
+
+    Attributes:
+        generation: number of train units committed into the state (0: not initialised yet).
+        holder: worker that has it in memory, or None.
+        stored: the store has this generation too.
+    """
+
+    generation: int
+    holder: str | None = None
+    stored: bool = False
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """What the scheduler needs to know of a trial.
+
+    Attributes:
+        trial: its identifier, unique in the search.
+        epochs: epochs at most; 0 for a function trial.
+        cost: predicted seconds for one row of training, any unit as long as all trials share it; measured times
+            replace it as they come in.
+        kind: `"hop"` (train over shards, evaluate) or `"call"` (one call unit).
+    """
+
+    trial: str
+    epochs: int
+    cost: float = 1.0
+    kind: Literal["hop", "call"] = "hop"
+
+
+@dataclass(frozen=True)
+class UnitReport:
+    """What a worker says of a finished unit.
+
+    Attributes:
+        rows: rows visited.
+        metrics: mean over those rows, keyed by metric name (`loss`, `accuracy`, ...).
+        seconds: wall time of the unit on the worker; `busy_seconds` is the part inside training or evaluation steps.
+        detail: further figures by name (bytes moved, seconds by part), for the log only.
+    """
+
+    rows: int
+    metrics: dict[str, float]
+    seconds: float
+    busy_seconds: float
+    detail: dict[str, float] = field(default_factory=dict)
+
+
+# --- events: what happened -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WorkerJoined:
+    """A worker registered (or registered again: then everything it held is gone)."""
+
+    worker: str
+    attempt: int = 0
+
+
+@dataclass(frozen=True)
+class WorkerLost:
+    """A worker is gone; its running unit and the states it held are lost."""
+
+    worker: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class UnitDone:
+    """A worker finished a unit. A report of another attempt than the running one is ignored (fencing)."""
+
+    worker: str
+    unit: Unit
+    report: UnitReport
+
+
+@dataclass(frozen=True)
+class UnitFailed:
+    """A unit failed.
+
+    Attributes:
+        reason: one word: `nan_loss`, `oom`, `build_error`, `error`, `state_missing`, `timeout`, ...
+        trial_fault: True: the candidate is to blame and fails; False: the unit is tried again elsewhere.
+    """
+
+    worker: str
+    unit: Unit
+    reason: str
+    message: str
+    trial_fault: bool
+
+
+@dataclass(frozen=True)
+class StateStored:
+    """The state of a trial reached the store at this generation."""
+
+    trial: str
+    generation: int
+
+
+@dataclass(frozen=True)
+class TrialAdded:
+    """The tuner gave a trial."""
+
+    plan: TrialPlan
+
+
+@dataclass(frozen=True)
+class TrialStopRequested:
+    """The trial is to end now as `status` (early stopping, failure of the search, ...)."""
+
+    trial: str
+    status: TrialStatus
+    reason: str
+
+
+@dataclass(frozen=True)
+class NoMoreTrials:
+    """The tuner will give no further trial."""
+
+
+Event = (
+    WorkerJoined
+    | WorkerLost
+    | UnitDone
+    | UnitFailed
+    | StateStored
+    | TrialAdded
+    | TrialStopRequested
+    | NoMoreTrials
+)
+
+
+# --- commands: what to do --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RunUnit:
+    """Run this unit on this worker, starting from `state`."""
+
+    worker: str
+    unit: Unit
+    state: StateRef
+
+
+@dataclass(frozen=True)
+class AskTrials:
+    """There is room for `count` more live trials: ask the tuner."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class EpochFinished:
+    """A trial finished the evaluation of an epoch. Metrics are weighted by rows; validation ones start with `val_`."""
+
+    trial: str
+    epoch: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class TrialFinished:
+    """A trial ended. `metrics` are those of its last complete epoch (empty if there is none)."""
+
+    trial: str
+    status: TrialStatus
+    reason: str
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class DropState:
+    """The worker may forget the state of this trial."""
+
+    worker: str
+    trial: str
+
+
+@dataclass(frozen=True)
+class SearchFinished:
+    """Every trial is final and no more will come."""
+
+
+Command = RunUnit | AskTrials | EpochFinished | TrialFinished | DropState | SearchFinished
+
+
+# --- the schedule log -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ScheduleEntry:
+    """One unit as it ran. Times are seconds on the clock that the caller passes to `Hopper.handle`."""
+
+    worker: str
+    unit: Unit
+    started: float
+    finished: float
+    busy_seconds: float
+    outcome: Literal["done", "failed", "lost"]
+    detail: dict[str, Any] = field(default_factory=dict)
