@@ -183,6 +183,17 @@ class NoMoreTrials:
     """The tuner will give no further trial."""
 
 
+@dataclass(frozen=True)
+class TrialsDeferred:
+    """The tuner has none for now: `count` outstanding asks are given back.
+
+    The hopper asks again after the next epoch or trial that finishes. Where no trial is live, nothing would ever finish,
+    so the caller has to answer with `NoMoreTrials` instead.
+    """
+
+    count: int
+
+
 Event = (
     WorkerJoined
     | WorkerLost
@@ -191,6 +202,7 @@ Event = (
     | StateStored
     | TrialAdded
     | TrialStopRequested
+    | TrialsDeferred
     | NoMoreTrials
 )
 

@@ -1,0 +1,59 @@
+"""What runs next: the scheduler as a pure state machine, and the plain data that it speaks."""
+
+from __future__ import annotations
+
+from cerebro_nas.hopper._types import AskTrials
+from cerebro_nas.hopper._types import Command
+from cerebro_nas.hopper._types import DropState
+from cerebro_nas.hopper._types import EpochFinished
+from cerebro_nas.hopper._types import Event
+from cerebro_nas.hopper._types import NoMoreTrials
+from cerebro_nas.hopper._types import Phase
+from cerebro_nas.hopper._types import RunUnit
+from cerebro_nas.hopper._types import ScheduleEntry
+from cerebro_nas.hopper._types import SearchFinished
+from cerebro_nas.hopper._types import Shard
+from cerebro_nas.hopper._types import ShardInfo
+from cerebro_nas.hopper._types import StateRef
+from cerebro_nas.hopper._types import StateStored
+from cerebro_nas.hopper._types import TrialAdded
+from cerebro_nas.hopper._types import TrialFinished
+from cerebro_nas.hopper._types import TrialPlan
+from cerebro_nas.hopper._types import TrialStatus
+from cerebro_nas.hopper._types import TrialStopRequested
+from cerebro_nas.hopper._types import TrialsDeferred
+from cerebro_nas.hopper._types import Unit
+from cerebro_nas.hopper._types import UnitDone
+from cerebro_nas.hopper._types import UnitFailed
+from cerebro_nas.hopper._types import UnitReport
+from cerebro_nas.hopper._types import WorkerJoined
+from cerebro_nas.hopper._types import WorkerLost
+
+__all__ = [
+    "AskTrials",
+    "Command",
+    "DropState",
+    "EpochFinished",
+    "Event",
+    "NoMoreTrials",
+    "Phase",
+    "RunUnit",
+    "ScheduleEntry",
+    "SearchFinished",
+    "Shard",
+    "ShardInfo",
+    "StateRef",
+    "StateStored",
+    "TrialAdded",
+    "TrialFinished",
+    "TrialPlan",
+    "TrialStatus",
+    "TrialStopRequested",
+    "TrialsDeferred",
+    "Unit",
+    "UnitDone",
+    "UnitFailed",
+    "UnitReport",
+    "WorkerJoined",
+    "WorkerLost",
+]
