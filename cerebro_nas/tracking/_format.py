@@ -1,0 +1,69 @@
+"""How displays and tables write numbers, durations and hyperparameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from collections.abc import Mapping
+
+
+def format_duration(seconds: float | None) -> str:
+    """Write a duration: `0:07`, `12:03`, `1:02:03`, `2d 03:04`; `-` for None or anything that is not a duration."""
+    if seconds is None or not math.isfinite(seconds) or seconds < 0:
+        return "-"
+    total = round(seconds)
+    days, rest = divmod(total, 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes, secs = divmod(rest, 60)
+    if days:
+        return f"{days}d {hours:02d}:{minutes:02d}"
+    if hours:
+        return f"{hours}:{minutes:02d}:{secs:02d}"
+    return f"{minutes}:{secs:02d}"
+
+
+def format_value(value: object) -> str:
+    """Write a metric or a hyperparameter in few characters; `-` for what is missing."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool) or not isinstance(value, float):
+        return str(value)
+    if not math.isfinite(value):
+        return str(value)
+    if value != 0 and not 1e-3 <= abs(value) < 1e5:
+        return f"{value:.3g}"
+    return f"{value:.4f}".rstrip("0").rstrip(".") if value == round(value, 3) else f"{value:.4f}"
+
+
+def format_count(count: float) -> str:
+    """Write a large count: `950`, `12.3k`, `4.5M`."""
+    for limit, suffix in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(count) >= limit:
+            return f"{count / (1e3 if suffix == 'k' else limit):.1f}{suffix}"
+    return f"{count:.0f}"
+
+
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """Map each `a/b/c` name to the shortest tail of its path that no other name ends with."""
+    paths = {name: name.split("/") for name in names}
+    short: dict[str, str] = {}
+    for name, path in paths.items():
+        for length in range(1, len(path) + 1):
+            tail = path[-length:]
+            if all(other[-length:] != tail for key, other in paths.items() if key != name):
+                break
+        short[name] = "/".join(tail)
+    return short
+
+
+def short_hyperparameters(values: Mapping[str, object], limit: int = 60) -> str:
+    """Write hyperparameters as `name=value, ...` with short names, cut at about `limit` characters."""
+    names = short_names(values)
+    parts = [f"{names[key]}={format_value(value)}" for key, value in values.items()]
+    text = ""
+    for part in parts:
+        longer = f"{text}, {part}" if text else part
+        if len(longer) > limit:
+            return f"{text}, ..." if text else f"{part[: max(limit - 3, 0)]}..."
+        text = longer
+    return text

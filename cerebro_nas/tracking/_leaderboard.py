@@ -1,0 +1,148 @@
+"""The leaderboard: trials as a pandas DataFrame, best first."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import Literal
+
+from cerebro_nas.errors import ConfigError
+from cerebro_nas.tracking._records import TrialRecord
+from cerebro_nas.tracking._view import Direction
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FAILED = ("FAILED", "REJECTED")
+
+
+def leaderboard(
+    records: Sequence[TrialRecord],
+    objective: str,
+    direction: Direction,
+    at: Literal["best", "last"] = "best",
+) -> pd.DataFrame:
+    """Put trials into a table, best first.
+
+    Columns: `trial`, `status`, `reason`, `score` (the objective), `hp.<name>` (missing where a hyperparameter is not
+    active), `metric.<name>`, `cost.parameters`, `cost.seconds`, `cost.epochs`, `cost.units`, and `best_epoch`, the
+    epoch (from 0) that score and metrics are of. Trials without a finite score follow those with one; failed and
+    rejected ones are last. Trials that tie stay in the order given.
+
+    Args:
+        records: the trials.
+        objective: metric that is optimised.
+        direction: `"max"` or `"min"`.
+        at: `"best"`: score and metrics of each trial's best epoch. `"last"`: of its last one.
+
+    Raises:
+        ConfigError: `direction` or `at` is none of these.
+    """
+    import pandas as pd
+
+    _check_choice("direction", direction, ("min", "max"))
+    _check_choice("at", at, ("best", "last"))
+    scored = [_score(record, objective, direction, at) for record in records]
+    order = sorted(range(len(records)), key=lambda i: _rank(records[i], scored[i][0], direction))
+    rows = [records[i] for i in order]
+    metrics = [scored[i][1] for i in order]
+    columns: dict[str, pd.Series[Any]] = {
+        "trial": pd.Series([r.trial for r in rows], dtype="object"),
+        "status": pd.Series([r.status_name for r in rows], dtype="object"),
+        "reason": pd.Series([r.reason for r in rows], dtype="object"),
+        "score": pd.Series([scored[i][0] for i in order], dtype="float64"),
+    }
+    for name in _names([r.hyperparameters for r in records]):
+        columns[f"hp.{name}"] = _typed([r.hyperparameters.get(name) for r in rows])
+    for name in _names([m for _, m, _ in scored]):
+        columns[f"metric.{name}"] = pd.Series([m.get(name, math.nan) for m in metrics], dtype="float64")
+    columns["cost.parameters"] = pd.Series([r.cost.parameters for r in rows], dtype="Int64")
+    columns["cost.seconds"] = pd.Series([r.cost.seconds for r in rows], dtype="float64")
+    columns["cost.epochs"] = pd.Series([r.cost.epochs for r in rows], dtype="int64")
+    columns["cost.units"] = pd.Series([r.cost.units for r in rows], dtype="int64")
+    columns["best_epoch"] = pd.Series([scored[i][2] for i in order], dtype="Int64")
+    return pd.DataFrame(columns)
+
+
+def save_leaderboard(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Write a leaderboard as CSV or Parquet, by the suffix of `path`. The file appears whole or not at all.
+
+    Raises:
+        ConfigError: the suffix is neither `.csv` nor `.parquet`.
+    """
+    target = Path(path)
+    writers: dict[str, Callable[[Path], object]] = {
+        ".csv": lambda where: table.to_csv(where, index=False),
+        ".parquet": lambda where: _arrow_safe(table).to_parquet(where, index=False),
+    }
+    writer = writers.get(target.suffix.lower())
+    if writer is None:
+        raise ConfigError(
+            "`path` must end with '.csv' or '.parquet'. "
+            f"Received: path={str(target)!r}. Give the file one of these suffixes."
+        )
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        writer(part)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _score(
+    record: TrialRecord, objective: str, direction: Direction, at: str
+) -> tuple[float, dict[str, float], int | None]:
+    """Score, metrics and their epoch."""
+    epoch = record.best_epoch(objective, direction) if at == "best" else None
+    if epoch is None and record.history and not record.metrics:
+        epoch = len(record.history) - 1
+    metrics = record.metrics if epoch is None else record.history[epoch]
+    if epoch is None and record.history:
+        epoch = len(record.history) - 1
+    return float(metrics.get(objective, math.nan)), metrics, epoch
+
+
+def _rank(record: TrialRecord, score: float, direction: Direction) -> tuple[int, float]:
+    if record.status_name in _FAILED:
+        return 2 + _FAILED.index(record.status_name), 0.0
+    if not math.isfinite(score):
+        return 1, 0.0
+    return 0, -score if direction == "max" else score
+
+
+def _names(dicts: Sequence[dict[str, Any]]) -> list[str]:
+    """All keys, in the order in which they first appear."""
+    return list(dict.fromkeys(name for values in dicts for name in values))
+
+
+def _typed(values: list[Any]) -> pd.Series[Any]:
+    """A column whose missing entries are NA and whose integers stay integers."""
+    import pandas as pd
+
+    plain = [str(v) if isinstance(v, list | tuple | dict | set) else v for v in values]
+    kinds = {type(v) for v in plain if v is not None}
+    dtype: Any = "object"
+    for name, members in (("boolean", {bool}), ("Int64", {int}), ("Float64", {int, float}), ("string", {str})):
+        if kinds and kinds <= members:
+            dtype = name
+            break
+    return pd.Series([pd.NA if v is None else v for v in plain], dtype=dtype)
+
+
+def _arrow_safe(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns of mixed types as text: Parquet has one type per column."""
+    safe = table.copy()
+    for name in safe.columns:
+        if safe[name].dtype == object:
+            safe[name] = safe[name].map(str, na_action="ignore").astype("string")
+    return safe
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"`{name}` must be one of {choices}. Received: {name}={value!r}. Choose one of these.")

@@ -1,0 +1,117 @@
+"""Plain lines: for log files, pipes and CI."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from cerebro_nas.tracking._format import format_duration
+from cerebro_nas.tracking._format import format_value
+from cerebro_nas.tracking._stream import SafeStream
+from cerebro_nas.tracking._view import BestTrial
+from cerebro_nas.tracking._view import FinishedTrial
+from cerebro_nas.tracking._view import SearchView
+
+
+class PlainReporter:
+    """Writes one line for each event that is worth one, and a heartbeat when there was none for a while.
+
+    Args:
+        stream: where the lines go.
+        heartbeat: seconds without a line after which one is written all the same.
+        clock: returns seconds; for tests.
+    """
+
+    def __init__(self, stream: TextIO, heartbeat: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = SafeStream(stream)
+        self._heartbeat = heartbeat
+        self._clock = clock
+        self._last_line = 0.0
+        self._shown = 0
+        self._best: BestTrial | None = None
+        self._elapsed = 0.0
+
+    def open(self, view: SearchView) -> None:
+        """Write the title line. What finished before (a resumed search) is not repeated."""
+        self._shown = len(view.finished)
+        self._best = view.best
+        self._elapsed = view.elapsed
+        limit = "no limit of trials" if view.max_trials is None else f"up to {view.max_trials} trials"
+        way = "maximise" if view.direction == "max" else "minimise"
+        self._line(f"search {view.project}: {view.tuner}, {way} {view.objective}, {limit}, {_workers(view)}")
+        if view.finished:
+            self._line(f"resumed: {_progress(view)}")
+
+    def update(self, view: SearchView) -> None:
+        """Write what is new."""
+        self._elapsed = view.elapsed
+        for trial in view.finished[self._shown :]:
+            self._line(_finished_line(trial, view))
+        self._shown = max(self._shown, len(view.finished))
+        if view.best is not None and _is_new(view.best, self._best):
+            shown = f"  {view.best.hyperparameters}" if view.best.hyperparameters else ""
+            self._line(f"new best {view.best.trial}: {view.objective}={format_value(view.best.value)}{shown}")
+            self._best = view.best
+        if self._clock() - self._last_line >= self._heartbeat:
+            self._line(_progress(view))
+
+    def message(self, text: str) -> None:
+        """Write `text`, each of its lines with the time."""
+        for line in text.splitlines():
+            self._line(line)
+
+    def close(self, view: SearchView, summary: str) -> None:
+        """Write what is new, then the summary as it is."""
+        self._last_line = self._clock()
+        self.update(view)
+        if summary:
+            self._stream.write(summary.rstrip("\n") + "\n")
+            self._stream.flush()
+
+    def _line(self, text: str) -> None:
+        self._stream.write(f"[{format_duration(self._elapsed):>7}] {text}\n")
+        self._stream.flush()
+        self._last_line = self._clock()
+
+
+def _is_new(best: BestTrial, before: BestTrial | None) -> bool:
+    return before is None or (best.trial, best.value) != (before.trial, before.value)
+
+
+def _workers(view: SearchView) -> str:
+    return f"{len(view.workers)} worker{'' if len(view.workers) == 1 else 's'}"
+
+
+def _finished_line(trial: FinishedTrial, view: SearchView) -> str:
+    parts = [f"trial {trial.trial} {trial.status}"]
+    if trial.reason:
+        parts.append(f"({trial.reason})")
+    if trial.value is not None:
+        parts.append(f"{view.objective}={format_value(trial.value)}")
+    if trial.epochs:
+        parts.append(f"{trial.epochs} epoch{'' if trial.epochs == 1 else 's'}")
+    if trial.seconds:
+        parts.append(f"in {format_duration(trial.seconds)}")
+    parts.append(f"[{_trials(view)}]")
+    return " ".join(parts)
+
+
+def _trials(view: SearchView) -> str:
+    counts = view.counts
+    limit = "" if view.max_trials is None else f"/{view.max_trials}"
+    parts = [f"{counts.done}{limit} done", f"{counts.running} running"]
+    parts += [f"{counts.failed} failed"] * bool(counts.failed)
+    parts += [f"{counts.rejected} rejected"] * bool(counts.rejected)
+    return ", ".join(parts)
+
+
+def _progress(view: SearchView) -> str:
+    parts = [_trials(view)]
+    if view.best is not None:
+        parts.append(f"best {format_value(view.best.value)} ({view.best.trial})")
+    parts.append(f"units {view.units_done}/{view.units_known}")
+    if 0 < len(view.workers) <= 8:
+        parts.append(" ".join(f"{worker.worker}={worker.units_done}" for worker in view.workers))
+    parts.append(f"ETA {format_duration(view.eta)}")
+    return ", ".join(parts)

@@ -1,0 +1,116 @@
+"""A leaderboard as text that fits a terminal."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+from typing import Any
+
+from cerebro_nas.tracking._format import format_count
+from cerebro_nas.tracking._format import format_duration
+from cerebro_nas.tracking._format import format_value
+from cerebro_nas.tracking._format import short_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_Column = list[str]
+_MAX_CELL = 24
+
+
+def format_leaderboard(table: pd.DataFrame, top: int = 10, width: int | None = None) -> str:
+    """Write the best trials as aligned text.
+
+    Hyperparameters that are the same in every trial are left out, the others get the shortest name that is still
+    unique; when the table is too wide, hyperparameters go from the right, and a last line says how many.
+
+    Args:
+        table: what `leaderboard` returned.
+        top: rows at most.
+        width: characters per line at most; the terminal's by default.
+    """
+    if table.empty:
+        return "No trial yet."
+    limit = width or shutil.get_terminal_size((100, 24)).columns
+    shown = table.head(top)
+    fixed, costs = _fixed(table, shown), _costs(shown)
+    varying = _varying(table)
+    names = short_names(varying)
+    tuned = [_column(names[name], shown[f"hp.{name}"].tolist()) for name in varying]
+    kept = len(tuned)
+    while kept and _width(fixed + tuned[:kept] + costs) > limit:
+        kept -= 1
+    columns = fixed + tuned[:kept] + costs
+    while len(columns) > 3 and _width(columns) > limit:
+        columns.pop()
+    lines = [line[:limit] for line in _align(columns)]
+    return "\n".join(lines + _footer(table, shown, len(tuned) - kept, limit))
+
+
+def _fixed(table: pd.DataFrame, shown: pd.DataFrame) -> list[_Column]:
+    columns = [
+        ["#", *(str(rank) for rank in range(1, len(shown) + 1))],
+        _column("trial", shown["trial"].tolist()),
+        _column("score", shown["score"].tolist()),
+    ]
+    if set(table["status"]) != {"COMPLETED"}:
+        columns.append(_column("status", shown["status"].tolist()))
+    if any(shown["reason"]):
+        columns.append(_column("reason", shown["reason"].tolist()))
+    return columns
+
+
+def _costs(shown: pd.DataFrame) -> list[_Column]:
+    parameters = ["-" if _missing(v) else format_count(float(v)) for v in shown["cost.parameters"].tolist()]
+    seconds = [format_duration(float(v)) for v in shown["cost.seconds"].tolist()]
+    epochs = [str(v) for v in shown["cost.epochs"].tolist()]
+    return [["params", *parameters], ["epochs", *epochs], ["time", *seconds]]
+
+
+def _varying(table: pd.DataFrame) -> list[str]:
+    names = [str(name)[3:] for name in table.columns if str(name).startswith("hp.")]
+    return [name for name in names if table[f"hp.{name}"].astype("object").map(_text).nunique() > 1]
+
+
+def _column(title: str, values: list[Any]) -> _Column:
+    return [title, *(_text(value) for value in values)]
+
+
+def _text(value: Any) -> str:
+    text = "-" if _missing(value) else format_value(value)
+    return text if len(text) <= _MAX_CELL else f"{text[: _MAX_CELL - 3]}..."
+
+
+def _missing(value: Any) -> bool:
+    import pandas as pd
+
+    return value is None or value is pd.NA or (isinstance(value, float) and value != value)
+
+
+def _width(columns: list[_Column]) -> int:
+    return sum(max(map(len, column)) + 2 for column in columns) - 2
+
+
+def _align(columns: list[_Column]) -> list[str]:
+    widths = [max(map(len, column)) for column in columns]
+    left = [column[0] in ("trial", "status", "reason") for column in columns]
+    lines = []
+    for row in range(len(columns[0])):
+        cells = [
+            column[row].ljust(width) if flush else column[row].rjust(width)
+            for column, width, flush in zip(columns, widths, left, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def _footer(table: pd.DataFrame, shown: pd.DataFrame, hidden: int, limit: int) -> list[str]:
+    notes = []
+    if len(table) > len(shown):
+        notes.append(f"{len(table) - len(shown)} more trials")
+    if hidden:
+        notes.append(f"{hidden} more hyperparameters")
+    bad = int(table["status"].isin(["FAILED", "REJECTED"]).sum())
+    if bad:
+        notes.append(f"{bad} failed or rejected")
+    return [f"({', '.join(notes)})"[:limit]] if notes else []
