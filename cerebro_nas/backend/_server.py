@@ -1,0 +1,72 @@
+"""The driver's side of the wire: one Flight server that the workers of a search call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyarrow import flight
+
+from cerebro_nas.backend._table import WorkerTable
+from cerebro_nas.errors import ProtocolError
+from cerebro_nas.worker._link import POLL_SECONDS
+from cerebro_nas.worker._link import Secret
+from cerebro_nas.worker._link import SecretRequired
+from cerebro_nas.worker._link import SupersededError
+from cerebro_nas.worker._link import location_of
+from cerebro_nas.worker._messages import REPORT_LIMIT
+from cerebro_nas.worker._messages import Died
+from cerebro_nas.worker._messages import Empty
+from cerebro_nas.worker._messages import Heartbeat
+from cerebro_nas.worker._messages import Poll
+from cerebro_nas.worker._messages import Register
+from cerebro_nas.worker._messages import Report
+from cerebro_nas.worker._messages import Verdict
+from cerebro_nas.worker._messages import Welcome
+from cerebro_nas.worker._messages import decode
+from cerebro_nas.worker._messages import encode
+
+
+class ControlServer(flight.FlightServerBase):  # type: ignore[misc]  # Arrow ships no types
+    """Serves `register`, `poll`, `report`, `heartbeat` and `died`. Flight's own threads run it from construction on.
+
+    Args:
+        bind: address to listen on.
+        secret: what callers must present.
+        table: what the calls act on.
+        search: `SearchSpec.to_json()` for workers that register.
+    """
+
+    def __init__(self, bind: str, secret: Secret, table: WorkerTable, search: str) -> None:
+        # Flight's serve() is never called: all it adds is signal handlers, and those belong to the user's program.
+        super().__init__(location_of(bind, 0), middleware={"secret": SecretRequired(secret)})
+        self._table = table
+        self._search = search
+
+    def do_action(self, context: Any, action: Any) -> list[bytes]:
+        """Carry out one call; Flight calls this on a thread of its own."""
+        try:
+            return [encode(self._answer(action.type, action.body))]
+        except ProtocolError as error:
+            raise flight.FlightServerError(str(error)) from None
+        except SupersededError as error:
+            raise flight.FlightUnauthorizedError(str(error)) from None
+
+    def _answer(self, name: str, body: Any) -> Welcome | Verdict | Empty | Any:
+        if len(body) > REPORT_LIMIT:
+            raise ProtocolError(f"A message may have {REPORT_LIMIT} bytes. Received: {len(body)} bytes.")
+        data = body.to_pybytes()
+        if name == "poll":
+            return self._table.poll(decode(Poll, data, REPORT_LIMIT), POLL_SECONDS)
+        if name == "report":
+            self._table.report(decode(Report, data, REPORT_LIMIT))
+        elif name == "heartbeat":
+            self._table.heartbeat(decode(Heartbeat, data, REPORT_LIMIT))
+        elif name == "register":
+            self._table.register(decode(Register, data, REPORT_LIMIT))
+            return Welcome(self._search)
+        elif name == "died":
+            message = decode(Died, data, REPORT_LIMIT)
+            return Verdict(self._table.died(message.worker, message.attempt, message.reason))
+        else:
+            raise ProtocolError(f"No such call. Received: {name[:40]!r}.")
+        return Empty()

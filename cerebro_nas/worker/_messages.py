@@ -1,0 +1,308 @@
+"""What a worker and its driver say to each other: dataclasses, and the strict JSON codec between them and the wire.
+
+Nothing that arrives is ever unpickled: bytes become JSON, JSON becomes one of the dataclasses below, field by field
+against its annotations, and everything else is a `ProtocolError`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+from typing import Literal
+from typing import TypeVar
+
+from cerebro_nas.errors import ProtocolError
+from cerebro_nas.hopper import StateRef
+from cerebro_nas.hopper import Unit
+from cerebro_nas.hopper import UnitReport
+from cerebro_nas.worker._spec import CandidateSpec
+
+REPORT_LIMIT = 1 << 20
+"""Largest message, in bytes, that a driver accepts."""
+
+COMMAND_LIMIT = 64 << 20
+"""Largest message, in bytes, that a worker accepts."""
+
+T = TypeVar("T")
+
+
+# --- driver to worker ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RunMessage:
+    """Run a unit. `peer` is where the worker that holds the state serves it, if that is another one."""
+
+    unit: Unit
+    state: StateRef
+    spec: CandidateSpec
+    peer: str | None = None
+    kind: Literal["run"] = "run"
+
+
+@dataclass(frozen=True)
+class DropMessage:
+    """Forget the state of a trial."""
+
+    trial: str
+    kind: Literal["drop"] = "drop"
+
+
+@dataclass(frozen=True)
+class StopMessage:
+    """Write what is to be written, within `grace` seconds, and exit."""
+
+    grace: float
+    kind: Literal["stop"] = "stop"
+
+
+CommandMessage = RunMessage | DropMessage | StopMessage
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """A command with its place in the order of its worker, so that delivering it twice does no harm."""
+
+    number: int
+    command: CommandMessage
+
+
+@dataclass(frozen=True)
+class Commands:
+    """The answer to a poll."""
+
+    commands: tuple[Numbered, ...] = ()
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """The answer to a registration: `SearchSpec.to_json()`."""
+
+    search: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to the news of a death: whether to start a replacement."""
+
+    restart: bool
+
+
+# --- worker to driver ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Register:
+    """A worker introduces itself; `location` is where it serves states. Later attempts replace earlier ones."""
+
+    worker: str
+    attempt: int
+    pid: int
+    host: str
+    location: str
+
+
+@dataclass(frozen=True)
+class Poll:
+    """Ask for commands after number `seen`; the driver may forget those up to it."""
+
+    worker: str
+    attempt: int
+    seen: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """A unit finished."""
+
+    unit: Unit
+    report: UnitReport
+    kind: Literal["done"] = "done"
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A unit failed."""
+
+    unit: Unit
+    reason: str
+    message: str
+    trial_fault: bool
+    kind: Literal["failed"] = "failed"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A state reached the store."""
+
+    trial: str
+    generation: int
+    kind: Literal["stored"] = "stored"
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something that the user should read, but that fails no unit."""
+
+    message: str
+    kind: Literal["warned"] = "warned"
+
+
+@dataclass(frozen=True)
+class Report:
+    """One piece of news. A worker numbers its reports from 1 without gaps, so that a repeated one is recognised."""
+
+    worker: str
+    attempt: int
+    number: int
+    news: Done | Failed | Stored | Warned
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """A sign of life. `progress` is the engine's count of steps."""
+
+    worker: str
+    attempt: int
+    progress: int
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Died:
+    """A supervisor says that its worker program ended."""
+
+    worker: str
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Empty:
+    """An answer that says nothing."""
+
+
+@dataclass(frozen=True)
+class StateTicket:
+    """Which state a worker asks another for."""
+
+    trial: str
+    generation: int
+
+
+# --- what starts a worker program (its first line of standard input) --------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """What the worker program needs to begin.
+
+    Attributes:
+        driver: Flight location of the driver's server.
+        secret: the search's secret, hexadecimal. It reaches the program through a pipe only.
+        worker: name of the worker.
+        attempt: place of this program among those that served under the name.
+        scratch: directory of this program's own, created by it.
+        orphaned: directory to remove when the parent process has died.
+        parent: process id of the parent.
+        paths: entries to put on the module search path.
+        engine: `module:name` of the engine's class.
+    """
+
+    driver: str
+    secret: str = field(repr=False)
+    worker: str
+    attempt: int
+    scratch: str
+    orphaned: str
+    parent: int
+    die_with_parent: bool = False
+    paths: tuple[str, ...] = ()
+    engine: str = "cerebro_nas.worker:Engine"
+
+
+# --- the codec -------------------------------------------------------------------------------------------------------
+
+
+def encode(message: Any) -> bytes:
+    """Turn one of the messages into bytes."""
+    return json.dumps(dataclasses.asdict(message), separators=(",", ":")).encode()
+
+
+def decode(kind: type[T], data: bytes, limit: int) -> T:
+    """Turn bytes into a message of the class `kind`.
+
+    Raises:
+        ProtocolError: the bytes are more than `limit`, are not JSON, or do not describe such a message.
+    """
+    if len(data) > limit:
+        raise ProtocolError(f"A {kind.__name__} message may have {limit} bytes. Received: {len(data)} bytes.")
+    try:
+        raw = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"A {kind.__name__} message must be JSON: {error}.") from None
+    return typing.cast(T, _value(kind, raw, kind.__name__))
+
+
+def _value(hint: Any, raw: Any, where: str) -> Any:
+    origin = typing.get_origin(hint)
+    if hint is Any:
+        return raw
+    if dataclasses.is_dataclass(hint):
+        return _record(typing.cast("type[Any]", hint), raw, where)
+    if origin in (typing.Union, types.UnionType):
+        return _alternative(typing.get_args(hint), raw, where)
+    if origin is Literal:
+        return _checked(raw in typing.get_args(hint) and isinstance(raw, str), raw, hint, where)
+    if origin is tuple:
+        _checked(isinstance(raw, list), raw, hint, where)
+        return tuple(_value(typing.get_args(hint)[0], item, f"{where}[]") for item in raw)
+    if origin is list:
+        _checked(isinstance(raw, list), raw, hint, where)
+        return [_value(typing.get_args(hint)[0], item, f"{where}[]") for item in raw]
+    if origin is dict:
+        _checked(isinstance(raw, dict), raw, hint, where)
+        return {key: _value(typing.get_args(hint)[1], item, f"{where}.{key}") for key, item in raw.items()}
+    return _scalar(hint, raw, where)
+
+
+def _scalar(hint: Any, raw: Any, where: str) -> Any:
+    if hint is float and type(raw) in (int, float):
+        return float(raw)
+    return _checked(type(raw) is hint, raw, hint, where)
+
+
+def _checked(good: bool, raw: Any, hint: Any, where: str) -> Any:
+    if not good:
+        name = getattr(hint, "__name__", str(hint))
+        raise ProtocolError(f"`{where}` must be {name}. Received: a value of type {type(raw).__name__}.")
+    return raw
+
+
+def _alternative(options: tuple[Any, ...], raw: Any, where: str) -> Any:
+    if type(None) in options:
+        rest = [option for option in options if option is not type(None)]
+        return None if raw is None else _value(rest[0], raw, where)
+    kind = raw.get("kind") if isinstance(raw, dict) else None
+    for option in options:
+        if dataclasses.is_dataclass(option) and kind == getattr(option, "kind", None):
+            return _value(option, raw, where)
+    raise ProtocolError(f"`{where}` must be one of the known messages. Received: kind={str(kind)[:40]!r}.")
+
+
+def _record(hint: type[Any], raw: Any, where: str) -> Any:
+    _checked(isinstance(raw, dict), raw, hint, where)
+    hints = typing.get_type_hints(hint)
+    unknown = sorted(set(raw) - set(hints))
+    if unknown:
+        raise ProtocolError(f"`{where}` has a field that {hint.__name__} does not know. Received: {unknown[0][:40]!r}.")
+    values = {name: _value(hints[name], item, f"{where}.{name}") for name, item in raw.items()}
+    try:
+        return hint(**values)
+    except TypeError as error:
+        raise ProtocolError(f"`{where}` lacks a field: {error}.") from None

@@ -1,0 +1,296 @@
+"""The worker program: one process that runs units until it is told to stop, or nobody is left to tell it.
+
+Three threads beside the main one, which runs the units: one waits for commands, one shows signs of life, and one
+watches standard input, whose end means that the parent process died.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import logging
+import os
+import queue
+import resource
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from typing import NoReturn
+from typing import TypeVar
+
+from cerebro_nas.errors import AuthenticationError
+from cerebro_nas.errors import ProtocolError
+from cerebro_nas.errors import StoreError
+from cerebro_nas.worker._checkpoints import Checkpoints
+from cerebro_nas.worker._checkpoints import StateStore
+from cerebro_nas.worker._link import DriverLink
+from cerebro_nas.worker._link import Peers
+from cerebro_nas.worker._link import Secret
+from cerebro_nas.worker._link import States
+from cerebro_nas.worker._link import StateServer
+from cerebro_nas.worker._link import SupersededError
+from cerebro_nas.worker._link import UnreachableError
+from cerebro_nas.worker._link import own_address
+from cerebro_nas.worker._messages import COMMAND_LIMIT
+from cerebro_nas.worker._messages import Commands
+from cerebro_nas.worker._messages import Done
+from cerebro_nas.worker._messages import DropMessage
+from cerebro_nas.worker._messages import Failed
+from cerebro_nas.worker._messages import Heartbeat
+from cerebro_nas.worker._messages import Poll
+from cerebro_nas.worker._messages import Register
+from cerebro_nas.worker._messages import Report
+from cerebro_nas.worker._messages import RunMessage
+from cerebro_nas.worker._messages import StopMessage
+from cerebro_nas.worker._messages import Stored
+from cerebro_nas.worker._messages import Warned
+from cerebro_nas.worker._messages import WorkerConfig
+from cerebro_nas.worker._messages import decode
+from cerebro_nas.worker._spec import SearchSpec
+
+_LOGGER = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 2.0
+_LONELY_SECONDS = 30.0
+_RETRY_SECONDS = 0.25
+_STORE_WAIT_SECONDS = 5.0
+_MESSAGE_LIMIT = 8000
+_PR_SET_PDEATHSIG = 1
+
+EXIT_STOPPED = 0
+EXIT_SUPERSEDED = 3
+EXIT_ALONE = 4
+
+T = TypeVar("T")
+
+
+class _StateMissing(Exception):
+    """Neither a worker nor the store has the state that a unit starts from."""
+
+
+def main() -> int:
+    """Run the program; see the module's text."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    config = decode(WorkerConfig, sys.stdin.buffer.readline(), COMMAND_LIMIT)
+    _die_with_parent(config)
+    threading.Thread(target=_watch_parent, args=(config,), name="parent", daemon=True).start()
+    sys.path[:0] = [path for path in config.paths if path not in sys.path]
+    Path(config.scratch).mkdir(parents=True, exist_ok=True)
+    module, name = config.engine.split(":")
+    # The long part of a start is this import, so it comes before the driver counts on this worker.
+    engine_class = getattr(importlib.import_module(module), name)
+    return _Worker(config).run(engine_class)
+
+
+def _die_with_parent(config: WorkerConfig) -> None:
+    if not config.die_with_parent or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != config.parent:
+        os._exit(EXIT_ALONE)
+
+
+def _watch_parent(config: WorkerConfig) -> None:
+    # The descriptor itself: a thread inside a buffered reader would hold its lock when the interpreter ends.
+    while os.read(0, 4096):
+        pass
+    shutil.rmtree(config.orphaned, ignore_errors=True)
+    os._exit(EXIT_ALONE)
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident size of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+class _Worker:
+    def __init__(self, config: WorkerConfig) -> None:
+        self._config = config
+        secret = Secret(config.secret)
+        self._link = DriverLink(config.driver, secret)
+        self._states = States()
+        self._server = StateServer(own_address(config.driver), secret, self._states)
+        self._peers = Peers(secret)
+        self._inbox: queue.SimpleQueue[RunMessage | DropMessage] = queue.SimpleQueue()
+        self._reporting = threading.Lock()
+        self._reports = 0
+        self._bytes_hopped = 0
+        self._heard = time.monotonic()
+        self._engine: Any = None
+        self._store: StateStore | None = None
+        self._checkpoints: Checkpoints | None = None
+
+    def run(self, engine_class: Callable[[SearchSpec, Path], Any]) -> NoReturn:
+        config = self._config
+        hello = Register(config.worker, config.attempt, os.getpid(), socket.gethostname(), self._server.location)
+        search = SearchSpec.from_json(self._insist(self._link.register, hello).search)
+        self._thread(self._beat)
+        self._open_store(search)
+        self._engine = engine_class(search, Path(config.scratch))
+        self._thread(self._listen)
+        while True:
+            message = self._inbox.get()
+            if isinstance(message, DropMessage):
+                self._states.drop(message.trial)
+            else:
+                self._tell(self._outcome(message))
+
+    def _open_store(self, search: SearchSpec) -> None:
+        if not search.state_url:
+            return
+        from cerebro_nas.storage import StateFiles
+
+        self._store = StateFiles(search.state_url)
+        if search.checkpoint:
+            self._checkpoints = Checkpoints(
+                self._store,
+                lambda trial, generation: self._tell(Stored(trial, generation)),
+                lambda message: self._tell(Warned(message[:_MESSAGE_LIMIT])),
+            )
+
+    def _thread(self, target: Callable[[], None]) -> None:
+        threading.Thread(target=self._guarded, args=(target,), name=target.__name__.strip("_"), daemon=True).start()
+
+    def _guarded(self, target: Callable[[], None]) -> None:
+        try:
+            target()
+        except BaseException:
+            _LOGGER.exception("This worker cannot go on.")
+            self._exit(1)
+
+    # --- talking -----------------------------------------------------------------------------------------------------
+
+    def _insist(self, call: Callable[[Any], T], message: Any) -> T:
+        """Make a call, again while the driver does not answer; end the program when there is no point in it."""
+        while True:
+            try:
+                answer = call(message)
+            except UnreachableError as error:
+                if time.monotonic() - self._heard > _LONELY_SECONDS:
+                    _LOGGER.error("%s", error)
+                    self._exit(EXIT_ALONE)
+                threading.Event().wait(_RETRY_SECONDS)
+            except SupersededError as error:
+                _LOGGER.info("%s", error)
+                self._exit(EXIT_SUPERSEDED)
+            except (AuthenticationError, ProtocolError) as error:
+                _LOGGER.error("%s", error)
+                self._exit(1)
+            else:
+                self._heard = time.monotonic()
+                return answer
+
+    def _tell(self, news: Done | Failed | Stored | Warned) -> None:
+        with self._reporting:
+            self._reports += 1
+            self._insist(self._link.report, Report(self._config.worker, self._config.attempt, self._reports, news))
+
+    def _beat(self) -> None:
+        pause = threading.Event()
+        while True:
+            progress = int(getattr(self._engine, "progress", 0))
+            beat = Heartbeat(self._config.worker, self._config.attempt, progress, peak_memory_bytes())
+            self._insist(self._link.heartbeat, beat)
+            pause.wait(HEARTBEAT_SECONDS)
+
+    def _listen(self) -> None:
+        seen = 0
+        while True:
+            answer: Commands = self._insist(self._link.poll, Poll(self._config.worker, self._config.attempt, seen))
+            for numbered in answer.commands:
+                if numbered.number <= seen:
+                    continue
+                seen = numbered.number
+                if isinstance(numbered.command, StopMessage):
+                    self._stop(numbered.command.grace)
+                else:
+                    self._inbox.put(numbered.command)
+
+    def _stop(self, grace: float) -> NoReturn:
+        # A unit that still runs is abandoned: nobody waits for its result any more.
+        if self._checkpoints is not None and not self._checkpoints.close(grace):
+            _LOGGER.warning("Stopped before every state was stored.")
+        self._exit(EXIT_STOPPED)
+
+    def _exit(self, code: int) -> NoReturn:
+        # Not sys.exit: TensorFlow's teardown takes long, and a unit may be running in the main thread.
+        logging.shutdown()
+        shutil.rmtree(self._config.scratch, ignore_errors=True)
+        os._exit(code)
+
+    # --- working -----------------------------------------------------------------------------------------------------
+
+    def _outcome(self, message: RunMessage) -> Done | Failed:
+        # Only here is the engine's module sure to be loaded, and the error with it.
+        from cerebro_nas.worker import CandidateError
+
+        self._bytes_hopped = 0
+        try:
+            return self._run(message)
+        except CandidateError as error:
+            return Failed(message.unit, error.reason, str(error)[:_MESSAGE_LIMIT], trial_fault=True)
+        except _StateMissing as error:
+            return Failed(message.unit, "state_missing", str(error)[:_MESSAGE_LIMIT], trial_fault=False)
+        except Exception as error:
+            # Whatever else happens is this worker's trouble, and must reach the scheduler rather than end the process.
+            _LOGGER.exception("Unit %s failed.", message.unit)
+            lines = f"{type(error).__name__}: {error}\n" + "".join(traceback.format_exc(limit=-6))
+            return Failed(message.unit, "error", lines[:_MESSAGE_LIMIT], trial_fault=False)
+
+    def _run(self, message: RunMessage) -> Done:
+        unit = message.unit
+        result = self._engine.run(unit, message.spec, message.state.generation, lambda: self._fetch(message))
+        if result.state is not None:
+            self._states.put(unit.trial, result.generation, result.state)
+            if self._checkpoints is not None and unit.phase == "train":
+                self._checkpoints.put(unit.trial, result.generation, result.state)
+        detail = {
+            **result.report.detail,
+            "bytes_hopped": float(self._bytes_hopped),
+            "peak_memory_bytes": float(peak_memory_bytes()),
+        }
+        return Done(unit, replace(result.report, detail=detail))
+
+    def _fetch(self, message: RunMessage) -> bytes:
+        trial, state = message.unit.trial, message.state
+        held = self._states.get(trial, state.generation)
+        if held is not None:
+            return held
+        payload = self._fetch_from_peer(message) or self._fetch_from_store(message)
+        if payload is None:
+            where = "in no store" if self._store is None else "not in the store"
+            raise _StateMissing(f"State {state.generation} of trial {trial} is {where} and no worker has it.")
+        self._bytes_hopped += len(payload)
+        return payload
+
+    def _fetch_from_peer(self, message: RunMessage) -> bytes | None:
+        if message.peer is None:
+            return None
+        try:
+            return self._peers.fetch(message.peer, message.unit.trial, message.state.generation)
+        except UnreachableError as error:
+            _LOGGER.warning("%s", error)
+            return None
+
+    def _fetch_from_store(self, message: RunMessage) -> bytes | None:
+        if self._store is None:
+            return None
+        # States are stored behind the training loop's back, and no store tells us when one arrives.
+        deadline = time.monotonic() + (0.0 if message.state.stored else _STORE_WAIT_SECONDS)
+        while True:
+            try:
+                return self._store.read(message.unit.trial, message.state.generation)
+            except StoreError as error:
+                if time.monotonic() >= deadline:
+                    _LOGGER.warning("%s", error)
+                    return None
+            threading.Event().wait(_RETRY_SECONDS)
