@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from cerebro_nas.tracking._format import format_duration
-from cerebro_nas.tracking._format import format_value
+from cerebro_nas.tracking._format import format_metric
 from cerebro_nas.tracking._format import short_hyperparameters
 from cerebro_nas.tracking._leaderboard import leaderboard
 from cerebro_nas.tracking._leaderboard import save_leaderboard
@@ -57,7 +57,7 @@ __all__ = [
     "count_outcomes",
     "format_duration",
     "format_leaderboard",
-    "format_value",
+    "format_metric",
     "leaderboard",
     "make_reporter",
     "plot_timeline",

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from collections.abc import Mapping
 
+from cerebro_nas.tracking._view import WorkerView
+
 
 def format_duration(seconds: float | None) -> str:
     """Write a duration: `0:07`, `12:03`, `1:02:03`, `2d 03:04`; `-` for None or anything that is not a duration."""
@@ -23,16 +25,19 @@ def format_duration(seconds: float | None) -> str:
 
 
 def format_value(value: object) -> str:
-    """Write a metric or a hyperparameter in few characters; `-` for what is missing."""
+    """Write a hyperparameter in few characters; `-` for what is missing."""
     if value is None:
         return "-"
-    if isinstance(value, bool) or not isinstance(value, float):
-        return str(value)
-    if not math.isfinite(value):
-        return str(value)
-    if value != 0 and not 1e-3 <= abs(value) < 1e5:
-        return f"{value:.3g}"
-    return f"{value:.4f}".rstrip("0").rstrip(".") if value == round(value, 3) else f"{value:.4f}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def format_metric(value: float | None) -> str:
+    """Write a metric with four decimals, very small and very large ones with an exponent; `-` for None."""
+    if value is None:
+        return "-"
+    if value != 0 and math.isfinite(value) and not 1e-3 <= abs(value) < 1e5:
+        return f"{value:.3e}"
+    return f"{value:.4f}"
 
 
 def format_count(count: float) -> str:
@@ -67,3 +72,11 @@ def short_hyperparameters(values: Mapping[str, object], limit: int = 60) -> str:
             return f"{text}, ..." if text else f"{part[: max(limit - 3, 0)]}..."
         text = longer
     return text
+
+
+def worker_place(worker: WorkerView) -> str:
+    """What a worker is at: `train e2 shard 3`."""
+    if worker.phase == "call":
+        return "call"
+    place = f"{worker.phase} e{worker.epoch + 1}"
+    return place if worker.shard is None else f"{place} shard {worker.shard}"

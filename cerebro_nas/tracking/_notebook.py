@@ -11,7 +11,8 @@ from html import escape
 from typing import Any
 
 from cerebro_nas.tracking._format import format_duration
-from cerebro_nas.tracking._format import format_value
+from cerebro_nas.tracking._format import format_metric
+from cerebro_nas.tracking._format import worker_place
 from cerebro_nas.tracking._view import SearchView
 
 _LOGGER = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ def _display(bundle: dict[str, str], display_id: str, update: bool) -> None:
 
 def view_text(view: SearchView) -> str:
     """One line about the search."""
-    best = "none yet" if view.best is None else f"{format_value(view.best.value)} (trial {view.best.trial})"
+    best = "none yet" if view.best is None else f"{format_metric(view.best.value)} (trial {view.best.trial})"
     limit = "" if view.max_trials is None else f"/{view.max_trials}"
     return (
         f"{view.project}: {view.counts.done}{limit} trials done, {view.counts.running} running, "
@@ -101,7 +102,7 @@ def view_html(view: SearchView) -> str:
     total = view.max_trials
     best = "none yet"
     if view.best is not None:
-        value = escape(format_value(view.best.value))
+        value = escape(format_metric(view.best.value))
         best = f"<b>{value}</b> trial {escape(view.best.trial)} <small>{escape(view.best.hyperparameters)}</small>"
     share = f"{counts.done}/{total}" if total else str(counts.done)
     bar = f"<progress max='{total}' value='{min(counts.final, total)}'></progress> " if total else ""
@@ -122,14 +123,14 @@ def view_html(view: SearchView) -> str:
 def _workers_html(view: SearchView) -> str:
     rows = []
     for worker in view.workers:
-        now = "idle" if worker.trial is None else f"{worker.trial} {worker.phase} e{worker.epoch + 1} {worker.shard}"
+        now = "idle" if worker.trial is None else f"{worker.trial} {worker_place(worker)}"
         rows.append([worker.worker, str(worker.units_done), f"{worker.busy_share:.0%}", now])
     return _table_html(["worker", "units", "busy", "now"], rows)
 
 
 def _trials_html(view: SearchView) -> str:
     rows = [
-        [trial.trial, f"{trial.epoch + 1}/{trial.epochs}" if trial.epochs else "-", format_value(trial.metric)]
+        [trial.trial, f"{trial.epoch + 1}/{trial.epochs}" if trial.epochs else "-", format_metric(trial.metric)]
         for trial in view.running
     ]
     return _table_html(["trial", "epoch", view.objective], rows)

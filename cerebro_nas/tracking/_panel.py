@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cerebro_nas.tracking._format import format_duration
-from cerebro_nas.tracking._format import format_value
+from cerebro_nas.tracking._format import format_metric
+from cerebro_nas.tracking._format import worker_place
 from cerebro_nas.tracking._view import SearchView
 from cerebro_nas.tracking._view import WorkerView
 
@@ -27,9 +28,9 @@ def render_view(view: SearchView, size: ConsoleDimensions, frame: box.Box = box.
     if not wide:
         rows = max(rows // 2 - 1, 1)
     workers = _worker_table(view, rows, phase=inner >= 40)
-    trials = _trial_table(view, rows)
+    trials = _trial_table(view, rows, expand=not wide)
     way = "max" if view.direction == "max" else "min"
-    title = Text(f" {view.project} | {view.tuner} | {way} {view.objective} ", style="bold", overflow="ellipsis")
+    title = Text(f"{view.project} | {view.tuner} | {way} {view.objective}", style="bold", overflow="ellipsis")
     parts: list[RenderableType] = [_trials_line(view, inner), _units_line(view), _best_line(view), Text("")]
     if wide:
         grid = Table.grid(expand=True, padding=(0, 1))
@@ -54,9 +55,9 @@ def _trials_line(view: SearchView, width: int) -> Text:
     line.append(f"{counts.done}" + (f"/{total}" if total else "") + " done", style="not bold")
     for number, word, style in (
         (counts.running, "running", "cyan"),
-        (counts.waiting, "waiting", ""),
         (counts.failed, "failed", "red"),
         (counts.rejected, "rejected", "yellow"),
+        (counts.waiting, "waiting", ""),
     ):
         if number or word == "running":
             line.append("  ")
@@ -81,19 +82,19 @@ def _best_line(view: SearchView) -> Text:
     if view.best is None:
         line.append("none yet", style="dim")
         return line
-    line.append(format_value(view.best.value), style="bold green")
+    line.append(format_metric(view.best.value), style="bold green")
     line.append(f"  trial {view.best.trial}")
     if view.best.hyperparameters:
         line.append(f"  {view.best.hyperparameters}", style="dim")
     return line
 
 
-def _table() -> Table:
-    return Table(box=None, padding=(0, 1, 0, 0), show_edge=False, header_style="bold", expand=True)
+def _table(expand: bool) -> Table:
+    return Table(box=None, padding=(0, 1, 0, 0), show_edge=False, header_style="bold", expand=expand)
 
 
 def _worker_table(view: SearchView, rows: int, phase: bool) -> Table:
-    table = _table()
+    table = _table(expand=True)
     table.add_column("worker", no_wrap=True)
     table.add_column("units", justify="right", no_wrap=True)
     table.add_column("busy", justify="right", no_wrap=True)
@@ -114,19 +115,19 @@ def _now(worker: WorkerView, phase: bool) -> Text:
         return Text("idle", style="dim")
     text = Text(worker.trial, style="cyan")
     if phase:
-        text.append(f" {worker.phase} e{worker.epoch + 1} {worker.shard}".rstrip(), style="not bold default")
+        text.append(f" {worker_place(worker)}", style="not bold default")
     return text
 
 
-def _trial_table(view: SearchView, rows: int) -> Table:
-    table = _table()
+def _trial_table(view: SearchView, rows: int, expand: bool) -> Table:
+    table = _table(expand)
     table.add_column("trial", no_wrap=True)
     table.add_column("epoch", justify="right", no_wrap=True)
     table.add_column(Text(view.objective), justify="right", no_wrap=True, overflow="ellipsis")
     shown = _fit(len(view.running), rows)
     for trial in view.running[:shown]:
         epochs = f"{trial.epoch + 1}/{trial.epochs}" if trial.epochs else "-"
-        table.add_row(trial.trial, epochs, format_value(trial.metric))
+        table.add_row(trial.trial, epochs, format_metric(trial.metric))
     if len(view.running) > shown:
         table.add_row(f"+{len(view.running) - shown} more", "", "", style="dim")
     return table

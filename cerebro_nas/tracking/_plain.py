@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from cerebro_nas.tracking._format import format_duration
-from cerebro_nas.tracking._format import format_value
+from cerebro_nas.tracking._format import format_metric
 from cerebro_nas.tracking._stream import SafeStream
 from cerebro_nas.tracking._view import BestTrial
 from cerebro_nas.tracking._view import FinishedTrial
@@ -51,7 +51,7 @@ class PlainReporter:
         self._shown = max(self._shown, len(view.finished))
         if view.best is not None and _is_new(view.best, self._best):
             shown = f"  {view.best.hyperparameters}" if view.best.hyperparameters else ""
-            self._line(f"new best {view.best.trial}: {view.objective}={format_value(view.best.value)}{shown}")
+            self._line(f"new best {view.best.trial}: {view.objective}={format_metric(view.best.value)}{shown}")
             self._best = view.best
         if self._clock() - self._last_line >= self._heartbeat:
             self._line(_progress(view))
@@ -88,7 +88,7 @@ def _finished_line(trial: FinishedTrial, view: SearchView) -> str:
     if trial.reason:
         parts.append(f"({trial.reason})")
     if trial.value is not None:
-        parts.append(f"{view.objective}={format_value(trial.value)}")
+        parts.append(f"{view.objective}={format_metric(trial.value)}")
     if trial.epochs:
         parts.append(f"{trial.epochs} epoch{'' if trial.epochs == 1 else 's'}")
     if trial.seconds:
@@ -109,7 +109,7 @@ def _trials(view: SearchView) -> str:
 def _progress(view: SearchView) -> str:
     parts = [_trials(view)]
     if view.best is not None:
-        parts.append(f"best {format_value(view.best.value)} ({view.best.trial})")
+        parts.append(f"best {format_metric(view.best.value)} ({view.best.trial})")
     parts.append(f"units {view.units_done}/{view.units_known}")
     if 0 < len(view.workers) <= 8:
         parts.append(" ".join(f"{worker.worker}={worker.units_done}" for worker in view.workers))

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
@@ -22,12 +23,20 @@ class WorkerFigures(Protocol):
     """What a schedule summary says of one worker."""
 
     @property
+    def worker(self) -> str:
+        """Its name."""
+
+    @property
     def units(self) -> int:
         """Units that it finished."""
 
     @property
     def busy_seconds(self) -> float:
         """Seconds inside training or evaluation steps."""
+
+    @property
+    def unit_seconds(self) -> float:
+        """Seconds with a unit: beside the steps, moving states, fetching shards, building models."""
 
     @property
     def idle_seconds(self) -> float:
@@ -50,8 +59,8 @@ class ScheduleFigures(Protocol):
         """Seconds that no schedule could beat."""
 
     @property
-    def workers(self) -> Mapping[str, WorkerFigures]:
-        """By worker."""
+    def workers(self) -> Sequence[WorkerFigures]:
+        """One entry per worker."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,7 @@ class ScheduleReport:
     def lines(self) -> list[str]:
         """The report, line by line."""
         figures = self.schedule
-        units = sum(worker.units for worker in figures.workers.values())
+        units = sum(worker.units for worker in figures.workers)
         trials = sum(self.outcomes.values())
         lines = [f"Search ended: {self.stopped_because}"]
         lines.append(f"Trials:   {trials} ({self._outcome_text()})" if trials else "Trials:   none")
@@ -81,11 +90,13 @@ class ScheduleReport:
             f"Schedule: {units} units in {format_duration(figures.makespan)} "
             f"(no schedule beats {format_duration(figures.lower_bound)}), utilisation {figures.utilisation:.0%}"
         )
-        name = max((len(worker) for worker in figures.workers), default=0)
-        for worker, part in figures.workers.items():
+        name = max((len(worker.worker) for worker in figures.workers), default=0)
+        for worker in figures.workers:
+            overhead = max(worker.unit_seconds - worker.busy_seconds, 0.0)
+            share = worker.busy_seconds / figures.makespan if figures.makespan > 0 else 0.0
             lines.append(
-                f"  {worker:<{name}}  {part.units:>4} units  busy {format_duration(part.busy_seconds):>7}"
-                f"  idle {format_duration(part.idle_seconds):>7}"
+                f"  {worker.worker:<{name}}  {worker.units:>4} units  busy {format_duration(worker.busy_seconds)} "
+                f"({share:.0%})  overhead {format_duration(overhead)}  idle {format_duration(worker.idle_seconds)}"
             )
         return lines + list(self.notes)
 

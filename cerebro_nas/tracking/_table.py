@@ -8,6 +8,7 @@ from typing import Any
 
 from cerebro_nas.tracking._format import format_count
 from cerebro_nas.tracking._format import format_duration
+from cerebro_nas.tracking._format import format_metric
 from cerebro_nas.tracking._format import format_value
 from cerebro_nas.tracking._format import short_names
 
@@ -51,7 +52,7 @@ def _fixed(table: pd.DataFrame, shown: pd.DataFrame) -> list[_Column]:
     columns = [
         ["#", *(str(rank) for rank in range(1, len(shown) + 1))],
         _column("trial", shown["trial"].tolist()),
-        _column("score", shown["score"].tolist()),
+        ["score", *(_score(value) for value in shown["score"].tolist())],
     ]
     if set(table["status"]) != {"COMPLETED"}:
         columns.append(_column("status", shown["status"].tolist()))
@@ -79,6 +80,10 @@ def _column(title: str, values: list[Any]) -> _Column:
 def _text(value: Any) -> str:
     text = "-" if _missing(value) else format_value(value)
     return text if len(text) <= _MAX_CELL else f"{text[: _MAX_CELL - 3]}..."
+
+
+def _score(value: float) -> str:
+    return "-" if _missing(value) else format_metric(value)
 
 
 def _missing(value: Any) -> bool:
