@@ -52,11 +52,13 @@ class BuildError(CerebroNasError, ValueError):
 
     Attributes:
         reason: `"invalid_graph"` or `"oversized"`.
+        parameters: number of parameters, where the model could be measured.
     """
 
-    def __init__(self, message: str, reason: str = "invalid_graph") -> None:
+    def __init__(self, message: str, reason: str = "invalid_graph", parameters: int | None = None) -> None:
         super().__init__(message)
         self.reason = reason
+        self.parameters = parameters
 
 
 class SearchAborted(CerebroNasError, RuntimeError):

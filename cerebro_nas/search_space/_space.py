@@ -1,0 +1,246 @@
+"""A search space: a graph of AutoKeras blocks, configured for a data set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
+
+import keras
+import keras_tuner
+
+from cerebro_nas.errors import BuildError
+from cerebro_nas.errors import ConfigError
+from cerebro_nas.search_space import _adapter
+from cerebro_nas.search_space import _io
+from cerebro_nas.search_space._adapted import Adapter
+from cerebro_nas.search_space._explore import Explorer
+from cerebro_nas.worker import CandidateSpec
+from cerebro_nas.worker import ColumnSpec
+
+if TYPE_CHECKING:
+    from cerebro_nas.data import PreparedData
+
+
+class SearchSpace:
+    """Turns values of hyperparameters into candidates.
+
+    Building starts new Keras sessions: models that the process made before stay usable, but automatic names of layers
+    and blocks count from 1 again.
+
+    Args:
+        inputs: an AutoKeras input, or a list of them.
+        outputs: nodes that heads returned (functional API), or heads alone: then the blocks are those that AutoKeras
+            chooses for the kind of input.
+        seed: seed of everything that building draws.
+        max_model_size: parameters that a candidate may have at most.
+    """
+
+    def __init__(self, inputs: Any, outputs: Any, *, seed: int = 0, max_model_size: int | None = None) -> None:
+        if max_model_size is not None and (not isinstance(max_model_size, int) or max_model_size < 1):
+            raise ConfigError(
+                "Argument `max_model_size` should be a positive number of parameters, or None. "
+                f"Received: max_model_size={max_model_size!r}. Pass such a number."
+            )
+        self.seed = seed
+        self.max_model_size = max_model_size
+        self._graph = _adapter.make_graph(_checked_inputs(inputs), _checked_outputs(inputs, outputs))
+        self._heads = _adapter.heads_of(self._graph)
+        self._settings = [_io.head_settings(head) for head in self._heads]
+        self._features: tuple[tuple[ColumnSpec, ...], ...] = ()
+        self._labels: tuple[ColumnSpec, ...] = ()
+        self._targets: tuple[dict[str, Any], ...] = ()
+        self._statistics: Adapter | None = None
+        _refuse_pretrained(self._graph)
+
+    @property
+    def features(self) -> tuple[tuple[ColumnSpec, ...], ...]:
+        """Per input, the columns that feed it."""
+        return self._features
+
+    @property
+    def labels(self) -> tuple[ColumnSpec, ...]:
+        """Per head, the column that feeds it."""
+        return self._labels
+
+    @property
+    def targets(self) -> tuple[dict[str, Any], ...]:
+        """Per head, how workers make targets of the labels (see `SearchSpec.targets`)."""
+        return self._targets
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """What candidates report, as Keras names it, without the `val_` variants."""
+        names = ["loss"]
+        for head in self._heads:
+            prefix = f"{head.name}_" if len(self._heads) > 1 else ""
+            names += [prefix + str(getattr(metric, "name", metric)) for metric in head.metrics]
+        return tuple(names)
+
+    def configure(
+        self,
+        prepared: PreparedData,
+        *,
+        feature_columns_per_input: Sequence[Sequence[str]] | None = None,
+        batch_size: int,
+        epochs: int,
+    ) -> None:
+        """Set the shapes, classes and statistics of a data set. May be called again for another one.
+
+        Args:
+            prepared: the data set in the store.
+            feature_columns_per_input: columns of each input; by default all for a single input, else one for each.
+            batch_size: rows per step.
+            epochs: epochs that candidates train; learning-rate schedules depend on it.
+
+        Raises:
+            ConfigError: data and graph do not fit.
+        """
+        inputs = self._graph.inputs
+        features = _io.features_by_input(prepared, inputs, feature_columns_per_input)
+        if len(prepared.labels) != len(self._heads):
+            raise ConfigError(
+                f"Argument `label_columns` should name one column for each of the {len(self._heads)} heads. "
+                f"Received: label_columns={[column.name for column in prepared.labels]}. Name as many as heads."
+            )
+        for node, columns in zip(inputs, features, strict=True):
+            _io.configure_input(node, columns, prepared.train_rows, batch_size)
+        self._targets = tuple(
+            _io.configure_head(head, settings, column, prepared)
+            for head, settings, column in zip(self._heads, self._settings, prepared.labels, strict=True)
+        )
+        # The rows are those of the training split already.
+        self._graph.set_fit_args(0, epochs)
+        self._features = features
+        self._labels = tuple(prepared.labels)
+        self._statistics = Adapter(features, prepared)
+
+    def explore(self, overrides: keras_tuner.HyperParameters | None = None) -> keras_tuner.HyperParameters:
+        """Find the complete space.
+
+        Args:
+            overrides: entries that replace those of the graph with the same name, under the graph's own conditions.
+
+        Returns:
+            Every hyperparameter of the graph, with default values.
+
+        Raises:
+            BuildError: the graph cannot be built with its defaults.
+        """
+        self._adapter_of_data()
+
+        def is_known(name: str) -> bool:
+            return _adapter.is_autokeras_block(self._graph, name)
+
+        return Explorer(self._probe, overrides, is_known).explore()
+
+    def build(self, hp: keras_tuner.HyperParameters, *, trial: str, seed: int) -> CandidateSpec:
+        """Build the candidate for these values; the model itself is dropped.
+
+        Args:
+            hp: the space with values; active hyperparameters without a value take their default.
+            trial: identifier of the trial.
+            seed: seed of the initial weights.
+
+        Raises:
+            BuildError: `reason="invalid_graph"` if Keras refuses the architecture, `"oversized"` if it has more than
+                `max_model_size` parameters.
+        """
+        data = self._adapter_of_data()
+        with _adapter.fresh_session():
+            model = self._model(_completed(hp))
+            parameters = int(model.count_params())
+            self._check_size(parameters)
+            return CandidateSpec(
+                trial=trial,
+                model=_canonical(model),
+                optimizer=keras.optimizers.serialize(model.optimizer),
+                loss=tuple(_serialised(head.loss, keras.losses.serialize) for head in self._heads),
+                metrics=tuple(
+                    tuple(_serialised(metric, keras.metrics.serialize) for metric in head.metrics)
+                    for head in self._heads
+                ),
+                adapted=data.adapted(model),
+                seed=seed,
+                parameters=parameters,
+            )
+
+    def _probe(self, hp: keras_tuner.HyperParameters) -> None:
+        with _adapter.fresh_session():
+            self._model(hp)
+
+    def _model(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        try:
+            return self._graph.build(hp)
+        except Exception as error:  # noqa: BLE001 - a block may raise anything, and only this candidate is at fault
+            raise BuildError(f"The graph cannot be built with {dict(hp.values)}: {error}") from error
+
+    def _check_size(self, parameters: int) -> None:
+        if self.max_model_size is not None and parameters > self.max_model_size:
+            raise BuildError(
+                f"The candidate has {parameters:,} parameters, more than max_model_size={self.max_model_size:,}.",
+                reason="oversized",
+                parameters=parameters,
+            )
+
+    def _adapter_of_data(self) -> Adapter:
+        if self._statistics is None:
+            raise ConfigError(
+                "`SearchSpace.configure` should be called before `explore` and `build`. "
+                "Received: a search space without data. Pass it the prepared data."
+            )
+        return self._statistics
+
+
+def _checked_inputs(inputs: Any) -> list[Any]:
+    flat = _adapter.flatten(inputs)
+    if not flat or not all(_adapter.is_input(item) for item in flat):
+        raise ConfigError(
+            "Argument `inputs` should be an AutoKeras input, such as `ak.ImageInput()`, or a list of them. "
+            f"Received: inputs={inputs!r}. Pass the input nodes."
+        )
+    return flat
+
+
+def _checked_outputs(inputs: Any, outputs: Any) -> list[Any]:
+    flat = _adapter.flatten(outputs)
+    if flat and all(_adapter.is_head(item) for item in flat):
+        return _adapter.assemble(_adapter.flatten(inputs), flat)
+    nodes = flat and all(_adapter.is_node(item) and item.in_blocks for item in flat)
+    if not nodes or not all(_adapter.is_head(item.in_blocks[0]) for item in flat):
+        raise ConfigError(
+            "Argument `outputs` should be heads, such as `ak.ClassificationHead()`, or what heads returned. "
+            f"Received: outputs={outputs!r}. End every branch of the graph in a head."
+        )
+    return flat
+
+
+def _refuse_pretrained(graph: _adapter.ShapeGraph) -> None:
+    for block in graph.blocks:
+        if getattr(block, "pretrained", None):
+            raise ConfigError(
+                "Argument `pretrained` of a block should be False or left out: candidates start from seeded random "
+                f"weights. Received: pretrained=True for {block.name!r}. Leave it out."
+            )
+
+
+def _completed(hp: keras_tuner.HyperParameters) -> keras_tuner.HyperParameters:
+    """A copy in which every active hyperparameter has a value. (KerasTuner would draw missing ones, unseeded.)"""
+    copy = hp.copy()
+    for entry in copy.space:
+        if copy.is_active(entry):
+            copy.values.setdefault(entry.name, entry.default)
+    return copy
+
+
+def _canonical(model: keras.Model) -> str:
+    """The architecture as text, equal for equal architectures."""
+    config = json.loads(model.to_json())
+    # Optimizer, loss and metrics differ between candidates that share an architecture.
+    config.pop("compile_config", None)
+    return json.dumps(config, sort_keys=True, separators=(",", ":"))
+
+
+def _serialised(item: Any, serialise: Any) -> Any:
+    return item if isinstance(item, str) else serialise(item)

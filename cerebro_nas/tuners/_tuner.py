@@ -1,0 +1,279 @@
+"""Ask and tell around any KerasTuner oracle."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+
+from cerebro_nas.errors import ConfigError
+from cerebro_nas.errors import SearchAborted
+
+COMPLETED = "COMPLETED"
+FAILED = "FAILED"
+
+_FINAL = ("COMPLETED", "FAILED", "INVALID", "STOPPED")
+_REJECTED = "rejected: "
+
+
+@dataclass(frozen=True)
+class TrialSuggestion:
+    """A trial to run.
+
+    Attributes:
+        trial_id: its identifier in the oracle.
+        values: value of every active hyperparameter.
+        hyperparameters: the same with the space they come from, for building the model.
+    """
+
+    trial_id: str
+    values: dict[str, Any]
+    hyperparameters: keras_tuner.HyperParameters
+
+
+@dataclass(frozen=True)
+class Wait:
+    """The oracle needs the result of a running trial first: ask again after the next `finish`."""
+
+
+@dataclass(frozen=True)
+class Exhausted:
+    """No further trial: `max_trials` is reached or the space has no more (a later `reject` makes room for one)."""
+
+
+class Tuner:
+    """Runs an oracle without KerasTuner's own training loop. Call it from one thread.
+
+    (KerasTuner's oracles keep their lock when a call fails, and another thread would then wait for ever.)
+
+    Args:
+        oracle: any `keras_tuner.Oracle`.
+        max_trials: trials at most; rejected ones do not count.
+        directory: where the oracle saves its state; a temporary directory, removed by `close`, if None.
+        project_name: directory below `directory`.
+        resume: go on from the state saved there; otherwise what is there is removed.
+        max_rejections: consecutive rejections after which the search is given up.
+    """
+
+    def __init__(
+        self,
+        oracle: keras_tuner.Oracle,
+        *,
+        max_trials: int | None,
+        directory: str | Path | None = None,
+        project_name: str = "cerebro_nas",
+        resume: bool = False,
+        max_rejections: int = 50,
+    ) -> None:
+        self.oracle = oracle
+        self.max_trials = max_trials
+        self.max_rejections = max_rejections
+        self._rejections_in_a_row = 0
+        self._smallest: int | None = None
+        self._asked = 0
+        self._ids: dict[str, str] = {}
+        self._temporary = tempfile.TemporaryDirectory(prefix="cerebro_nas_tuner_") if directory is None else None
+        self._directory = Path(self._temporary.name if self._temporary else str(directory))
+        self._project_name = project_name
+        self._prepare_oracle(resume)
+
+    @property
+    def objective(self) -> keras_tuner.Objective:
+        """What is optimised, with its direction."""
+        return self.oracle.objective
+
+    @property
+    def project_dir(self) -> str:
+        """Where the oracle's state is."""
+        return str(self._directory / self._project_name)
+
+    def ask(self) -> TrialSuggestion | Wait | Exhausted:
+        """The next trial, if there is one now."""
+        slot = f"slot-{self._asked}"
+        with _quiet():
+            trial = self.oracle.create_trial(slot)
+        if trial.status == "IDLE":
+            return Wait()
+        if trial.status == "STOPPED":
+            return Exhausted()
+        self._asked += 1
+        hps = trial.hyperparameters.copy()
+        return TrialSuggestion(trial.trial_id, dict(hps.values), hps)
+
+    def report(self, trial_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Tell the metrics of a finished epoch. Epochs whose objective is not finite are left out.
+
+        Raises:
+            ConfigError: the objective is not among the metrics.
+        """
+        self._check_objective(metrics)
+        finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+        if not self.objective.has_value(finite):
+            return
+        # The score of several objectives is a metric of its own.
+        finite.setdefault(self.objective.name, float(self.objective.get_value(finite)))
+        with _quiet():
+            self.oracle.update_trial(trial_id, finite, step=epoch)
+
+    def finish(self, trial_id: str, status: str, reason: str = "") -> None:
+        """Tell that a trial ended.
+
+        Args:
+            trial_id: the trial.
+            status: `"COMPLETED"`; `"STOPPED"` (early; counts as complete if it reported a metric); `"FAILED"` or
+                `"INVALID"`.
+            reason: why, unless it is complete.
+        """
+        if status not in _FINAL:
+            raise ConfigError(
+                f"Argument `status` should be one of {', '.join(_FINAL)}. Received: status={status!r}. Pass one."
+            )
+        scored = self._trial(trial_id).metrics.exists(self.objective.name)
+        if status in ("COMPLETED", "STOPPED") and scored:
+            self._rejections_in_a_row = 0
+            self._end(trial_id, COMPLETED, reason)
+        else:
+            self._end(trial_id, FAILED, reason or f"no finite value of {self.objective.name} was reported")
+
+    def reject(self, trial_id: str, reason: str, parameters: int | None = None) -> None:
+        """Tell that a candidate could not be built or is too large; it does not count as one of `max_trials`.
+
+        Args:
+            trial_id: the trial.
+            reason: what was wrong with it.
+            parameters: its number of parameters, where known.
+
+        Raises:
+            SearchAborted: `max_rejections` candidates in a row were rejected.
+        """
+        if self.oracle.max_trials is not None:
+            self.oracle.max_trials += 1
+        self._end(trial_id, FAILED, _REJECTED + reason)
+        self._rejections_in_a_row += 1
+        if parameters is not None:
+            self._smallest = parameters if self._smallest is None else min(self._smallest, parameters)
+        if self._rejections_in_a_row >= self.max_rejections:
+            raise SearchAborted(self._abort_message(reason))
+
+    def accept(self, trial_id: str) -> None:
+        """Tell that a candidate was built: the count of consecutive rejections starts again."""
+        self._trial(trial_id)
+        self._rejections_in_a_row = 0
+
+    def best_trials(self, n: int = 1) -> list[Any]:
+        """Completed trials (KerasTuner's `Trial`), best first, `n` at most."""
+        complete = sum(trial.status == COMPLETED for trial in self.oracle.trials.values())
+        return list(self.oracle.get_best_trials(min(n, complete)))
+
+    def update_space(self, hyperparameters: keras_tuner.HyperParameters) -> None:
+        """Add hyperparameters to the space; those already there are kept."""
+        self.oracle.update_space(hyperparameters)
+
+    def search_space_summary(self) -> None:
+        """Write the search space to standard output, as KerasTuner does."""
+        space = self.oracle.get_space().space
+        lines = ["Search space summary", f"Default search space size: {len(space)}"]
+        for hp in space:
+            config = hp.get_config()
+            lines += [f"{config.pop('name')} ({type(hp).__name__})", str(config)]
+        sys.stdout.write("\n".join(lines) + "\n")
+
+    def results_summary(self, num_trials: int = 10) -> None:
+        """Write the best trials to standard output, as KerasTuner does."""
+        head = ["Results summary", f"Results in {self.project_dir}", f"Showing {num_trials} best trials"]
+        sys.stdout.write("\n".join([*head, str(self.objective)]) + "\n")
+        for trial in self.best_trials(num_trials):
+            sys.stdout.write("\n")
+            trial.summary()
+
+    def close(self) -> None:
+        """Remove the temporary directory, if there is one."""
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def _prepare_oracle(self, resume: bool) -> None:
+        oracle = self.oracle
+        oracle._set_project_dir(str(self._directory), self._project_name)
+        oracle.verbose = 0
+        # Failures are counted by the driver, and KerasTuner's check leaves its lock held.
+        oracle.max_consecutive_failed_trials = sys.maxsize
+        project = Path(self.project_dir)
+        if resume and (project / "oracle.json").exists():
+            self._reload()
+        else:
+            _remove_saved(project)
+
+    def _reload(self) -> None:
+        with _quiet():
+            self.oracle.reload()
+        for trial_id in self.oracle._retry_queue:
+            # Reports of the interrupted run would be averaged with those of the new one.
+            trial = self.oracle.trials[trial_id]
+            trial.metrics = type(trial.metrics)()
+        if self.oracle.max_trials is not None:
+            self.oracle.max_trials += sum(_is_rejected(trial) for trial in self.oracle.trials.values())
+
+    def _trial(self, trial_id: str) -> Any:
+        if trial_id not in self.oracle.trials:
+            raise ConfigError(
+                "Argument `trial_id` should be the identifier of a trial that `ask` gave. "
+                f"Received: trial_id={trial_id!r}. Pass `suggestion.trial_id`."
+            )
+        return self.oracle.trials[trial_id]
+
+    def _end(self, trial_id: str, status: str, message: str) -> None:
+        trial = self._trial(trial_id)
+        trial.status = status
+        trial.message = message or None
+        with _quiet():
+            self.oracle.end_trial(trial)
+            if self._temporary is None:
+                # KerasTuner saves before it forgets that the trial is running, and would run it again when resumed.
+                self.oracle.save()
+
+    def _check_objective(self, metrics: Mapping[str, float]) -> None:
+        if not self.objective.has_value(metrics):
+            raise ConfigError(
+                f"Argument `objective` should be a metric that the models report. "
+                f"Received: objective={self.objective.name!r}; reported are {', '.join(sorted(metrics))}. "
+                "Choose one of them, or add the metric to the head."
+            )
+
+    def _abort_message(self, reason: str) -> str:
+        n = self._rejections_in_a_row
+        if self._smallest is not None:
+            return (
+                f"No architecture that fits was found in {n} samples ({reason}); the smallest seen has "
+                f"{self._smallest:,} parameters. Raise `max_model_size`, or make the search space smaller."
+            )
+        return (
+            f"No architecture that can be built was found in {n} samples; the last was rejected because: {reason}. "
+            "Change the search space, or fix the hyperparameters that cause it."
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Spare the caller KerasTuner's own use of deprecated functions (an error under `-W error`)."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module="keras_tuner")
+        yield
+
+
+def _is_rejected(trial: Any) -> bool:
+    return trial.status == FAILED and (trial.message or "").startswith(_REJECTED)
+
+
+def _remove_saved(project: Path) -> None:
+    """Remove what an oracle saved, and nothing else that may be in the directory."""
+    for path in [project / "oracle.json", *project.glob("trial_*/trial.json")]:
+        path.unlink(missing_ok=True)
