@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from cerebro_nas.hopper._hopper import Hopper
+from cerebro_nas.hopper._schedule import Utilisation
+from cerebro_nas.hopper._schedule import WorkerUsage
+from cerebro_nas.hopper._schedule import schedule_summary
+from cerebro_nas.hopper._snapshot import Snapshot
+from cerebro_nas.hopper._snapshot import TrialView
+from cerebro_nas.hopper._snapshot import WorkerView
+from cerebro_nas.hopper._story import IllegalEventError
 from cerebro_nas.hopper._types import AskTrials
 from cerebro_nas.hopper._types import Command
 from cerebro_nas.hopper._types import DropState
 from cerebro_nas.hopper._types import EpochFinished
 from cerebro_nas.hopper._types import Event
 from cerebro_nas.hopper._types import NoMoreTrials
+from cerebro_nas.hopper._types import Outcome
 from cerebro_nas.hopper._types import Phase
 from cerebro_nas.hopper._types import RunUnit
 from cerebro_nas.hopper._types import ScheduleEntry
@@ -19,9 +28,9 @@ from cerebro_nas.hopper._types import StateStored
 from cerebro_nas.hopper._types import TrialAdded
 from cerebro_nas.hopper._types import TrialFinished
 from cerebro_nas.hopper._types import TrialPlan
+from cerebro_nas.hopper._types import TrialsDeferred
 from cerebro_nas.hopper._types import TrialStatus
 from cerebro_nas.hopper._types import TrialStopRequested
-from cerebro_nas.hopper._types import TrialsDeferred
 from cerebro_nas.hopper._types import Unit
 from cerebro_nas.hopper._types import UnitDone
 from cerebro_nas.hopper._types import UnitFailed
@@ -35,13 +44,17 @@ __all__ = [
     "DropState",
     "EpochFinished",
     "Event",
+    "Hopper",
+    "IllegalEventError",
     "NoMoreTrials",
+    "Outcome",
     "Phase",
     "RunUnit",
     "ScheduleEntry",
     "SearchFinished",
     "Shard",
     "ShardInfo",
+    "Snapshot",
     "StateRef",
     "StateStored",
     "TrialAdded",
@@ -49,11 +62,16 @@ __all__ = [
     "TrialPlan",
     "TrialStatus",
     "TrialStopRequested",
+    "TrialView",
     "TrialsDeferred",
     "Unit",
     "UnitDone",
     "UnitFailed",
     "UnitReport",
+    "Utilisation",
     "WorkerJoined",
     "WorkerLost",
+    "WorkerUsage",
+    "WorkerView",
+    "schedule_summary",
 ]

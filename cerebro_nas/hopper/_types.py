@@ -13,6 +13,7 @@ from typing import Any
 from typing import Literal
 
 Phase = Literal["train", "evaluate", "call"]
+Outcome = Literal["done", "failed", "lost"]
 
 
 class TrialStatus(str, Enum):
@@ -187,8 +188,8 @@ class NoMoreTrials:
 class TrialsDeferred:
     """The tuner has none for now: `count` outstanding asks are given back.
 
-    The hopper asks again after the next epoch or trial that finishes. Where no trial is live, nothing would ever finish,
-    so the caller has to answer with `NoMoreTrials` instead.
+    The hopper asks again after the next epoch or trial that finishes. Where no trial is live nothing would ever
+    finish, so there the answer has to be `NoMoreTrials`.
     """
 
     count: int
@@ -273,5 +274,5 @@ class ScheduleEntry:
     started: float
     finished: float
     busy_seconds: float
-    outcome: Literal["done", "failed", "lost"]
+    outcome: Outcome
     detail: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,349 @@
+"""The scheduler: events in, commands out. It has no clock, no thread, and does no input or output."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+from typing import Any
+
+from cerebro_nas.errors import ConfigError
+from cerebro_nas.hopper import _types as t
+from cerebro_nas.hopper._costs import CostModel
+from cerebro_nas.hopper._policy import Policy
+from cerebro_nas.hopper._shards import ShardTable
+from cerebro_nas.hopper._snapshot import Snapshot
+from cerebro_nas.hopper._snapshot import take_snapshot
+from cerebro_nas.hopper._story import Story
+from cerebro_nas.hopper._trial import Trial
+from cerebro_nas.hopper._workers import Running
+from cerebro_nas.hopper._workers import Worker
+from cerebro_nas.hopper._workers import WorkerPool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Sequence
+
+
+class Hopper:
+    """Schedules the units of many trials on the workers of a search.
+
+    The driver feeds every event to `handle` and carries out the commands it returns (which may mean feeding further
+    events: trials, stops); once that is quiet it calls `poll`, which returns the units to start. So a decision of the
+    tuner on the end of an epoch comes before the trial's next unit, and no worker idles for it.
+
+    An epoch that is redone because its state was lost is reported again; the later report replaces the earlier one.
+
+    Args:
+        shards: training and validation shards.
+        parallelism: live trials to keep (None: twice the number of workers).
+        num_workers: workers that are expected to join. More may.
+        seed: settles ties; equal events give equal commands.
+        max_attempts: failures of one unit (not the trial's fault) after which the trial fails.
+        max_worker_deaths_per_trial: workers that may be lost while running a trial before it fails (`worker_lost`).
+        fetch_bytes_per_second: speed at which a worker fetches a shard that it does not hold.
+
+    Attributes:
+        log: the units that have ended, in order. The hopper only appends to it.
+        ignored: number of events that came too late to matter (fencing).
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[t.ShardInfo],
+        *,
+        parallelism: int | None = None,
+        num_workers: int,
+        seed: int = 0,
+        max_attempts: int = 3,
+        max_worker_deaths_per_trial: int = 2,
+        fetch_bytes_per_second: float = 200e6,
+    ) -> None:
+        self._parallelism = 2 * num_workers if parallelism is None else parallelism
+        _check("num_workers", num_workers, 1)
+        _check("parallelism", self._parallelism, 1)
+        _check("max_attempts", max_attempts, 1)
+        _check("max_worker_deaths_per_trial", max_worker_deaths_per_trial, 0)
+        if fetch_bytes_per_second <= 0:
+            raise ConfigError(
+                "`fetch_bytes_per_second` must be above 0. "
+                f"Received: fetch_bytes_per_second={fetch_bytes_per_second}. Leave it out to use the default."
+            )
+        self.log: list[t.ScheduleEntry] = []
+        self.ignored = 0
+        self._max_attempts = max_attempts
+        self._max_deaths = max_worker_deaths_per_trial
+        self._table = ShardTable(shards, fetch_bytes_per_second)
+        self._pool = WorkerPool(self._table, num_workers)
+        self._costs = CostModel()
+        self._policy = Policy(self._table, self._costs, self._pool)
+        self._story = Story()
+        self._random = random.Random(seed)
+        self._now = 0.0
+        self._live: dict[str, Trial] = {}
+        self._ready: dict[str, Trial] = {}
+        self._final: dict[str, t.TrialStatus] = {}
+        self._asked = 0
+        self._deferred = 0
+        self._no_more = False
+        self._finished = False
+        self._handlers: dict[type, Callable[[Any], list[t.Command]]] = {
+            t.WorkerJoined: self._worker_joined,
+            t.WorkerLost: self._worker_lost,
+            t.UnitDone: self._unit_done,
+            t.UnitFailed: self._unit_failed,
+            t.StateStored: self._state_stored,
+            t.TrialAdded: self._trial_added,
+            t.TrialStopRequested: self._stop_requested,
+            t.TrialsDeferred: self._trials_deferred,
+            t.NoMoreTrials: self._no_more_trials,
+        }
+
+    # --- the interface ----------------------------------------------------------------------------------------------
+
+    def handle(self, event: t.Event, now: float) -> list[t.Command]:
+        """Take in `event` and return what follows from it, except units to run: those come from `poll`.
+
+        Raises:
+            IllegalEventError: the event cannot happen now. The state has not changed.
+        """
+        self._now = max(self._now, now)
+        handler = self._handlers.get(type(event))
+        if handler is None:
+            raise self._story.illegal(event, "must be one of the hopper's events")
+        commands = handler(event)
+        self._story.add(self._now, event)
+        commands += self._ask()
+        if self._no_more and not self._live and not self._finished:
+            self._finished = True
+            commands.append(t.SearchFinished())
+        for command in commands:
+            self._story.add(self._now, command)
+        return commands
+
+    def poll(self, now: float) -> list[t.Command]:
+        """Return a `RunUnit` for each idle worker that has something to do."""
+        self._now = max(self._now, now)
+        if not self._pool.idle or not self._ready:
+            return []
+        commands: list[t.Command] = []
+        for choice in self._policy.assign(self._ready.values(), self._live, self._now, not self._no_more):
+            estimate = self._policy.estimate(choice.trial, choice.shard)
+            unit = choice.trial.launch(choice.shard, choice.worker.name)
+            self._pool.start(choice.worker, Running(unit, choice.trial.state, self._now, estimate))
+            del self._ready[unit.trial]
+            commands.append(t.RunUnit(choice.worker.name, unit, choice.trial.state))
+            self._story.add(self._now, commands[-1])
+        return commands
+
+    @property
+    def finished(self) -> bool:
+        """Whether `SearchFinished` has been returned."""
+        return self._finished
+
+    def snapshot(self) -> Snapshot:
+        """Return how things stand, as plain data, at the time of the last event."""
+        return take_snapshot(self._now, self._live, self._final, self._pool, self._costs, self._asked, self.ignored)
+
+    # --- workers ----------------------------------------------------------------------------------------------------
+
+    def _worker_joined(self, event: t.WorkerJoined) -> list[t.Command]:
+        commands: list[t.Command] = []
+        if event.worker in self._pool.present:
+            commands = self._lose(event.worker)
+        self._pool.join(event.worker)
+        return commands
+
+    def _worker_lost(self, event: t.WorkerLost) -> list[t.Command]:
+        if event.worker not in self._pool.present:
+            self.ignored += 1
+            return []
+        return self._lose(event.worker)
+
+    def _lose(self, name: str) -> list[t.Command]:
+        worker = self._pool.lose(name)
+        for trial in self._live.values():
+            if trial.holder == name:
+                trial.holder = None
+                # A trial that runs elsewhere may have its state there already: its outcome will tell.
+                if trial.worker is None:
+                    trial.roll_back()
+        if worker.running is None:
+            return []
+        self._record(worker, worker.running, 0.0, "lost", {})
+        victim = self._live.get(worker.running.unit.trial)
+        if victim is None:
+            return []
+        victim.deaths += 1
+        self._requeue(victim)
+        if victim.deaths > self._max_deaths:
+            return self._finish(victim, t.TrialStatus.FAILED, "worker_lost")
+        return []
+
+    # --- units ------------------------------------------------------------------------------------------------------
+
+    def _unit_done(self, event: t.UnitDone) -> list[t.Command]:
+        worker, running = self._fence(event)
+        if worker is None or running is None:
+            return []
+        unit, report = event.unit, event.report
+        self._end(worker, running, report.busy_seconds, "done", dict(report.detail))
+        worker.units += 1
+        if unit.shard is not None:
+            worker.fetched |= self._table.bit[unit.shard]
+        trial = self._live.get(unit.trial)
+        if trial is None:
+            return [t.DropState(worker.name, unit.trial)]
+        rows = 1 if unit.phase == "call" else report.rows
+        self._costs.observe(trial, unit.phase, rows, report.seconds)
+        commands = self._move(trial, worker.name)
+        trial.release(self._now)
+        self._ready[unit.trial] = trial
+        if unit.phase == "call":
+            trial.history.append(dict(report.metrics))
+            return commands + self._finish(trial, t.TrialStatus.COMPLETED, "completed")
+        metrics = trial.commit(unit, report)
+        if metrics is None:
+            return commands
+        self._deferred = 0
+        commands.append(t.EpochFinished(unit.trial, unit.epoch, dict(metrics)))
+        if len(trial.history) == trial.plan.epochs:
+            commands += self._finish(trial, t.TrialStatus.COMPLETED, "completed")
+        return commands
+
+    def _unit_failed(self, event: t.UnitFailed) -> list[t.Command]:
+        worker, running = self._fence(event)
+        if worker is None or running is None:
+            return []
+        self._end(worker, running, 0.0, "failed", {"reason": event.reason, "message": event.message})
+        trial = self._live.get(event.unit.trial)
+        if trial is None:
+            return [t.DropState(worker.name, event.unit.trial)]
+        if not event.trial_fault:
+            self._after_failure(trial, event, running.state)
+        self._requeue(trial)
+        if event.trial_fault or trial.count_failure(event.unit) >= self._max_attempts:
+            return self._finish(trial, t.TrialStatus.FAILED, event.reason)
+        return []
+
+    def _after_failure(self, trial: Trial, event: t.UnitFailed, tried: t.StateRef) -> None:
+        if event.reason != "state_missing":
+            trial.avoid(event.unit, event.worker)
+            return
+        trial.holder = None
+        if tried.stored:
+            # The store's copy was tried too: only the initial weights can be trusted.
+            trial.stored = 0
+
+    def _fence(self, event: t.UnitDone | t.UnitFailed) -> tuple[Worker | None, Running | None]:
+        """Return the worker and what it runs if `event` is about just that; else count it."""
+        name, trial = event.worker, event.unit.trial
+        if name not in self._pool.seen:
+            raise self._story.illegal(event, "comes from a worker that never joined", name, trial)
+        if trial not in self._live and trial not in self._final:
+            raise self._story.illegal(event, "is about a trial that was never added", name, trial)
+        worker = self._pool.present.get(name)
+        if worker is None or worker.running is None or worker.running.unit != event.unit:
+            self.ignored += 1
+            return None, None
+        return worker, worker.running
+
+    def _end(
+        self, worker: Worker, running: Running, busy: float, outcome: t.Outcome, detail: dict[str, Any]
+    ) -> None:
+        self._record(worker, running, busy, outcome, detail)
+        self._pool.end(worker)
+
+    def _record(
+        self, worker: Worker, running: Running, busy: float, outcome: t.Outcome, detail: dict[str, Any]
+    ) -> None:
+        self.log.append(
+            t.ScheduleEntry(worker.name, running.unit, running.started, self._now, busy, outcome, detail)
+        )
+
+    def _move(self, trial: Trial, worker: str) -> list[t.Command]:
+        """The state is on `worker` now; whoever had it before may forget it."""
+        before, trial.holder = trial.holder, worker
+        return [t.DropState(before, trial.plan.trial)] if before not in (None, worker) else []
+
+    def _requeue(self, trial: Trial) -> None:
+        """The trial's unit came to nothing: it waits again, from the state that is left."""
+        trial.release(self._now)
+        if trial.holder is None:
+            trial.roll_back()
+        self._ready[trial.plan.trial] = trial
+
+    # --- trials -----------------------------------------------------------------------------------------------------
+
+    def _trial_added(self, event: t.TrialAdded) -> list[t.Command]:
+        plan = event.plan
+        if plan.trial in self._live or plan.trial in self._final:
+            raise self._story.illegal(event, "adds a trial that there was before", plan.trial)
+        if self._asked < 1:
+            raise self._story.illegal(event, "adds a trial that was not asked for", plan.trial)
+        if plan.kind == "hop" and plan.epochs < 1:
+            raise self._story.illegal(event, "must plan at least one epoch", plan.trial)
+        if plan.cost <= 0:
+            raise self._story.illegal(event, "must predict a cost above 0", plan.trial)
+        self._asked -= 1
+        trial = Trial(plan, self._table, self._random.random(), self._now)
+        self._live[plan.trial] = self._ready[plan.trial] = trial
+        return []
+
+    def _stop_requested(self, event: t.TrialStopRequested) -> list[t.Command]:
+        trial = self._live.get(event.trial)
+        if trial is None:
+            self._known(event, event.trial)
+            self.ignored += 1
+            return []
+        if not event.status.is_final:
+            raise self._story.illegal(event, "must end the trial with a final status", event.trial)
+        return self._finish(trial, event.status, event.reason)
+
+    def _state_stored(self, event: t.StateStored) -> list[t.Command]:
+        self._known(event, event.trial)
+        trial = self._live.get(event.trial)
+        if trial is None or not trial.mark_stored(event.generation):
+            self.ignored += 1
+        return []
+
+    def _trials_deferred(self, event: t.TrialsDeferred) -> list[t.Command]:
+        if not 1 <= event.count <= self._asked:
+            raise self._story.illegal(event, f"gives back more asks than the {self._asked} outstanding")
+        if not self._live and event.count == self._asked:
+            raise self._story.illegal(
+                event, "defers all trials while none is live, so that nothing could ever end the search"
+            )
+        self._asked -= event.count
+        self._deferred += event.count
+        return []
+
+    def _no_more_trials(self, event: t.NoMoreTrials) -> list[t.Command]:
+        self._no_more = True
+        self._asked = self._deferred = 0
+        return []
+
+    def _known(self, event: t.Event, trial: str) -> None:
+        if trial not in self._live and trial not in self._final:
+            raise self._story.illegal(event, "is about a trial that was never added", trial)
+
+    def _finish(self, trial: Trial, status: t.TrialStatus, reason: str) -> list[t.Command]:
+        name = trial.plan.trial
+        del self._live[name]
+        self._ready.pop(name, None)
+        self._final[name] = status
+        self._deferred = 0
+        metrics = dict(trial.history[-1]) if trial.history else {}
+        commands: list[t.Command] = [t.DropState(trial.holder, name)] if trial.holder is not None else []
+        return [*commands, t.TrialFinished(name, status, reason, metrics)]
+
+    def _ask(self) -> list[t.Command]:
+        room = self._parallelism - len(self._live) - self._asked - self._deferred
+        if self._no_more or room < 1 or not self._pool.seen:
+            return []
+        self._asked += room
+        return [t.AskTrials(room)]
+
+
+def _check(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ConfigError(f"`{name}` must be at least {least}. Received: {name}={value}. Pass {least} or more.")

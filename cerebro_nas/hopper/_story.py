@@ -1,0 +1,39 @@
+"""The recent past of the scheduler, for the error that needs it."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from cerebro_nas.errors import CerebroNasError
+
+if TYPE_CHECKING:
+    from cerebro_nas.hopper._types import Command
+    from cerebro_nas.hopper._types import Event
+
+_KEPT = 2000
+_TOLD = 12
+
+
+class IllegalEventError(CerebroNasError, RuntimeError):
+    """An event that cannot happen in the present state. The message tells the recent story of whom it concerns."""
+
+
+class Story:
+    """The last events and commands, in order."""
+
+    def __init__(self) -> None:
+        self._items: deque[tuple[float, Event | Command]] = deque(maxlen=_KEPT)
+
+    def add(self, now: float, item: Event | Command) -> None:
+        """Remember `item`."""
+        self._items.append((now, item))
+
+    def illegal(self, event: Event, problem: str, *names: str) -> IllegalEventError:
+        """Build the error for `event`; the story is that of the trials and workers in `names`."""
+        about = [f"  {now:.3f}  {item}" for now, item in self._items if any(repr(name) in repr(item) for name in names)]
+        told = "\n".join(about[-_TOLD:]) or "  (nothing is known)"
+        return IllegalEventError(
+            f"`event` {problem}. Received: event={event}. Feed the hopper what the backend and the tuner produced, "
+            f"each event once and in order. The story of {', '.join(names) or 'nobody'} so far:\n{told}"
+        )

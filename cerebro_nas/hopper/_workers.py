@@ -1,0 +1,106 @@
+"""The workers as the scheduler sees them: who is there, what runs where, and which shards are near."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cerebro_nas.hopper._shards import ShardTable
+    from cerebro_nas.hopper._types import StateRef
+    from cerebro_nas.hopper._types import Unit
+
+
+@dataclass(frozen=True)
+class Running:
+    """A unit on its worker; `estimate` is how long it was expected to take."""
+
+    unit: Unit
+    state: StateRef
+    started: float
+    estimate: float
+
+    def seconds_left(self, now: float) -> float:
+        """Expected seconds to its end. An overdue unit is expected to take a tenth of its age longer."""
+        age = now - self.started
+        return max(self.estimate - age, 0.1 * age)
+
+
+@dataclass
+class Worker:
+    """One worker. `homes` and `fetched` are shard masks."""
+
+    name: str
+    homes: int = 0
+    fetched: int = 0
+    units: int = 0
+    running: Running | None = None
+
+    @property
+    def near(self) -> int:
+        """Shards that it prefers: those pinned to it and those it has fetched."""
+        return self.homes | self.fetched
+
+
+class WorkerPool:
+    """The workers that are there, and the pinning of train shards to them.
+
+    Args:
+        table: the shards.
+        num_workers: workers that are expected. While fewer have joined, the shards of the others stay unpinned.
+    """
+
+    def __init__(self, table: ShardTable, num_workers: int) -> None:
+        self.present: dict[str, Worker] = {}
+        self.idle: dict[str, Worker] = {}
+        self.seen: set[str] = set()
+        self._table = table
+        self._num_workers = num_workers
+        self._unpinned = table.train
+
+    def join(self, name: str) -> Worker:
+        """Add a worker and give it its share of the shards."""
+        worker = Worker(name)
+        self.present[name] = worker
+        self.idle[name] = worker
+        self.seen.add(name)
+        expected = max(self._num_workers, len(self.present))
+        self._pin(worker, self._table.num_train // expected)
+        if len(self.present) >= self._num_workers:
+            self._spread()
+        return worker
+
+    def lose(self, name: str) -> Worker:
+        """Remove a worker; its shards go to those that are left."""
+        worker = self.present.pop(name)
+        self.idle.pop(name, None)
+        self._unpinned |= worker.homes
+        self._spread()
+        return worker
+
+    def start(self, worker: Worker, running: Running) -> None:
+        """`worker` runs a unit now."""
+        worker.running = running
+        del self.idle[worker.name]
+
+    def end(self, worker: Worker) -> None:
+        """`worker` is idle now."""
+        worker.running = None
+        self.idle[worker.name] = worker
+
+    def _pin(self, worker: Worker, share: int) -> None:
+        while worker.homes.bit_count() < share:
+            if not self._unpinned:
+                richest = max(self.present.values(), key=lambda w: w.homes.bit_count())
+                if richest.homes.bit_count() <= share:
+                    return
+                self._unpinned = richest.homes & -richest.homes
+                richest.homes ^= self._unpinned
+            taken = self._unpinned & -self._unpinned
+            self._unpinned ^= taken
+            worker.homes |= taken
+
+    def _spread(self) -> None:
+        while self._unpinned and self.present:
+            poorest = min(self.present.values(), key=lambda w: w.homes.bit_count())
+            self._pin(poorest, poorest.homes.bit_count() + 1)
