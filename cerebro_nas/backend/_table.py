@@ -129,10 +129,11 @@ class WorkerTable:
             entry.progress = message.progress
             entry.peak_memory_bytes = max(entry.peak_memory_bytes, message.peak_memory_bytes)
 
-    def died(self, worker: str, attempt: int, reason: str) -> bool:
-        """Note that a worker program ended; say whether to start a replacement."""
+    def died(self, worker: str, attempt: int | None, reason: str) -> bool:
+        """Note that a worker program ended (None: whichever served last); say whether to start a replacement."""
         with self._lock:
             entry = self._entry(worker)
+            attempt = entry.attempt if attempt is None else attempt
             if attempt < entry.attempt:
                 return False
             # Whatever that attempt still says comes too late, also if it never registered.

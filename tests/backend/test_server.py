@@ -1,0 +1,297 @@
+"""The driver's server: who may call, what it accepts, and that saying a thing twice does no harm (cases 21, 22, 23)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import flight
+
+from cerebro_nas.backend._server import ControlServer
+from cerebro_nas.backend._table import WorkerTable
+from cerebro_nas.errors import AuthenticationError
+from cerebro_nas.errors import BackendError
+from cerebro_nas.errors import ProtocolError
+from cerebro_nas.hopper import Shard
+from cerebro_nas.hopper import StateRef
+from cerebro_nas.hopper import Unit
+from cerebro_nas.hopper import UnitDone
+from cerebro_nas.hopper import UnitReport
+from cerebro_nas.hopper import WorkerJoined
+from cerebro_nas.hopper import WorkerLost
+from cerebro_nas.worker import CandidateSpec
+from cerebro_nas.worker._link import DriverLink
+from cerebro_nas.worker._link import Peers
+from cerebro_nas.worker._link import Secret
+from cerebro_nas.worker._link import States
+from cerebro_nas.worker._link import StateServer
+from cerebro_nas.worker._link import SupersededError
+from cerebro_nas.worker._link import UnreachableError
+from cerebro_nas.worker._messages import REPORT_LIMIT
+from cerebro_nas.worker._messages import Done
+from cerebro_nas.worker._messages import DropMessage
+from cerebro_nas.worker._messages import Poll
+from cerebro_nas.worker._messages import Register
+from cerebro_nas.worker._messages import Report
+from cerebro_nas.worker._messages import RunMessage
+from cerebro_nas.worker._messages import decode
+from cerebro_nas.worker._messages import encode
+
+KEY = "5ec4e7" * 10
+UNIT = Unit("t0", "train", 0, Shard("train", 1))
+DONE = Done(UNIT, UnitReport(10, {"loss": 1.0}, 0.5, 0.4, {"bytes_hopped": 7.0}))
+HELLO = Register("w0", 0, 1234, "here", "grpc://127.0.0.1:1")
+
+
+@pytest.fixture
+def table() -> WorkerTable:
+    return WorkerTable(["w0", "w1"], max_restarts=2)
+
+
+@pytest.fixture
+def server(table: WorkerTable) -> Iterator[ControlServer]:
+    server = ControlServer("127.0.0.1", Secret(KEY), table, "the search")
+    yield server
+    table.close()
+    server.shutdown()
+
+
+def _link(server: ControlServer, key: str = KEY) -> DriverLink:
+    return DriverLink(f"grpc://127.0.0.1:{server.port}", Secret(key))
+
+
+def _raw(server: ControlServer, action: str, body: bytes, headers: list[tuple[bytes, bytes]]) -> Any:
+    client = flight.FlightClient(("127.0.0.1", server.port))
+    return list(client.do_action(flight.Action(action, body), flight.FlightCallOptions(timeout=5, headers=headers)))
+
+
+GOOD = [Secret(KEY).header()]
+BAD_HEADERS = [
+    [],
+    [(b"authorization", b"Bearer ")],
+    [(b"authorization", b"Bearer " + b"0" * 60)],
+    [(b"authorization", KEY.encode())],
+    [(b"authorization", GOOD[0][1]), (b"authorization", b"Bearer 0")],
+]
+
+
+@pytest.mark.parametrize("headers", BAD_HEADERS)
+def test_calls_without_the_secret_end_before_anything_is_parsed(
+    server: ControlServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, headers: Any
+) -> None:
+    def parsed(*_: Any) -> None:
+        raise RuntimeError("a body was looked at")
+
+    monkeypatch.setattr("cerebro_nas.backend._server.decode", parsed)
+    with caplog.at_level(logging.DEBUG), pytest.raises(flight.FlightUnauthenticatedError) as refusal:
+        _raw(server, "register", b"\x80\x04pickle", headers)
+    assert KEY not in str(refusal.value)
+    assert KEY not in caplog.text
+    assert "secret" in caplog.text
+
+
+def test_a_link_with_another_secret_says_so(server: ControlServer) -> None:
+    with pytest.raises(AuthenticationError, match="secret") as refusal:
+        _link(server, "ab" * 32).register(HELLO)
+    assert "abab" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\x80\x04\x95garbage",
+        b"[" * 100_000,
+        b"{}",
+        b"[]",
+        b'{"worker":1,"attempt":0,"pid":0,"host":"","location":""}',
+        b'{"worker":"w0","attempt":0,"pid":0,"host":"","location":"","more":1}',
+        b'{"worker":"w9","attempt":0,"pid":0,"host":"","location":""}',
+        b" " * (REPORT_LIMIT + 1),
+    ],
+)
+def test_unusable_messages_are_refused_and_the_server_lives(
+    server: ControlServer, table: WorkerTable, body: bytes
+) -> None:
+    with pytest.raises(flight.FlightServerError):
+        _raw(server, "register", body, GOOD)
+    assert table.take(0.0) == []
+    assert _link(server).register(HELLO).search == "the search"
+
+
+def test_an_unknown_call_is_refused(server: ControlServer) -> None:
+    with pytest.raises(flight.FlightServerError, match="No such call"):
+        _raw(server, "shutdown", b"{}", GOOD)
+
+
+def test_a_secret_does_not_show_itself() -> None:
+    assert KEY not in repr(Secret(KEY))
+    assert KEY not in f"{Secret(KEY)}"
+
+
+def test_a_repeated_registration_is_one_event(server: ControlServer, table: WorkerTable) -> None:
+    link = _link(server)
+    link.register(HELLO)
+    link.register(HELLO)
+    assert table.take(1.0) == [WorkerJoined("w0", 0)]
+
+
+def test_a_repeated_report_is_one_event(server: ControlServer, table: WorkerTable) -> None:
+    link = _link(server)
+    link.register(HELLO)
+    table.take(1.0)
+    link.report(Report("w0", 0, 1, DONE))
+    link.report(Report("w0", 0, 1, DONE))
+    assert table.take(1.0) == [UnitDone("w0", UNIT, DONE.report)]
+    assert table.take(0.0) == []
+    assert table.usage().bytes_hopped == 7
+
+
+def test_a_gap_in_the_reports_is_an_error(server: ControlServer) -> None:
+    link = _link(server)
+    link.register(HELLO)
+    with pytest.raises(ProtocolError, match="Report 1 comes next"):
+        link.report(Report("w0", 0, 2, DONE))
+
+
+def test_a_later_attempt_takes_the_place_of_an_earlier_one(server: ControlServer, table: WorkerTable) -> None:
+    link = _link(server)
+    link.register(HELLO)
+    link.register(Register("w0", 5, 99, "there", "grpc://127.0.0.1:2"))
+    joined, lost, again = table.take(1.0)
+    assert (joined, again) == (WorkerJoined("w0", 0), WorkerJoined("w0", 1))
+    assert isinstance(lost, WorkerLost)
+    for late in (lambda: link.report(Report("w0", 0, 1, DONE)), lambda: link.register(HELLO)):
+        with pytest.raises(SupersededError):
+            late()
+    assert table.take(0.0) == []
+
+
+def test_commands_are_delivered_until_they_are_acknowledged(server: ControlServer, table: WorkerTable) -> None:
+    link = _link(server)
+    link.register(HELLO)
+    table.take(1.0)
+    for trial in ("a", "b"):
+        table.submit("w0", DropMessage(trial))
+    first = link.poll(Poll("w0", 0, 0))
+    assert first == link.poll(Poll("w0", 0, 0))
+    assert [c.number for c in first.commands] == [1, 2]
+    assert [c.command for c in link.poll(Poll("w0", 0, 1)).commands] == [DropMessage("b")]
+
+
+def test_a_poll_waits_for_a_command(server: ControlServer, table: WorkerTable) -> None:
+    link = _link(server)
+    link.register(HELLO)
+    table.take(1.0)
+    timer = threading.Timer(0.05, table.submit, ("w0", DropMessage("x")))
+    timer.start()
+    begun = time.monotonic()
+    assert [c.command for c in link.poll(Poll("w0", 0, 0)).commands] == [DropMessage("x")]
+    assert time.monotonic() - begun < 2
+    timer.join()
+
+
+def test_a_replacement_does_not_get_its_predecessors_commands(table: WorkerTable) -> None:
+    table.register(HELLO)
+    table.take(0.0)
+    table.register(Register("w0", 1, 99, "there", ""))
+    table.submit("w0", DropMessage("for attempt 0"))
+    assert table.poll(Poll("w0", 1, 0), 0.0).commands == ()
+    table.take(0.0)
+    table.submit("w0", DropMessage("for attempt 1"))
+    assert len(table.poll(Poll("w0", 1, 0), 0.0).commands) == 1
+
+
+def test_commands_to_a_worker_that_never_joined_are_an_error(table: WorkerTable) -> None:
+    with pytest.raises(BackendError, match="worker='w1'"):
+        table.submit("w1", DropMessage("t"))
+
+
+def test_silence_is_loss() -> None:
+    now = [100.0]
+    table = WorkerTable(["w0"], 1, clock=lambda: now[0])
+    table.register(HELLO)
+    now[0] = 114.0
+    assert table.silent(15.0) == []
+    now[0] = 116.0
+    assert table.silent(15.0) == ["w0"]
+    assert table.silent(15.0) == []
+    assert [type(event) for event in table.take(0.0)] == [WorkerJoined, WorkerLost]
+    with pytest.raises(SupersededError):
+        table.poll(Poll("w0", 0, 0), 0.0)
+
+
+def test_a_worker_that_keeps_dying_is_given_up(table: WorkerTable) -> None:
+    assert [table.died("w0", attempt, "boom") for attempt in range(3)] == [True, True, False]
+    assert table.take(0.0) == []
+    assert [table.died("w1", attempt, "bang") for attempt in range(3)] == [True, True, False]
+    with pytest.raises(BackendError, match="boom"):
+        table.take(0.0)
+
+
+def test_a_finished_unit_clears_the_count_of_deaths(table: WorkerTable) -> None:
+    assert table.died("w0", 0, "boom")
+    assert table.died("w0", 1, "boom")
+    table.register(Register("w0", 2, 1, "", ""))
+    table.report(Report("w0", 2, 1, DONE))
+    assert table.died("w0", 2, "boom")
+
+
+def test_states_travel_between_workers() -> None:
+    states, secret = States(), Secret(KEY)
+    payload = bytes(range(256)) * 150_000
+    states.put("t0", 3, payload)
+    states.put("empty", 1, b"")
+    server = StateServer("127.0.0.1", secret, states)
+    peers = Peers(secret)
+    try:
+        assert peers.fetch(server.location, "t0", 3) == payload
+        assert peers.fetch(server.location, "empty", 1) == b""
+        for trial, generation in (("t0", 2), ("t1", 3)):
+            with pytest.raises(UnreachableError):
+                peers.fetch(server.location, trial, generation)
+        with pytest.raises(UnreachableError):
+            Peers(Secret("00")).fetch(server.location, "t0", 3)
+    finally:
+        peers.close()
+        server.shutdown()
+    with pytest.raises(UnreachableError):
+        peers.fetch(server.location, "t0", 3)
+
+
+_text = st.text(max_size=8)
+_unit = st.builds(
+    Unit,
+    _text,
+    st.sampled_from(["train", "evaluate", "call"]),
+    st.integers(0, 9),
+    st.none() | st.builds(Shard, st.sampled_from(["train", "valid"]), st.integers(0, 9)),
+    st.integers(0, 9),
+)
+_spec = st.builds(
+    CandidateSpec,
+    _text,
+    _text,
+    st.dictionaries(_text, st.integers() | _text),
+    st.lists(_text, max_size=2).map(tuple),
+    st.lists(st.lists(_text, max_size=2).map(tuple), max_size=2).map(tuple),
+    st.dictionaries(_text, st.dictionaries(_text, st.lists(st.floats(allow_nan=False)))),
+)
+
+
+@given(st.builds(RunMessage, _unit, st.builds(StateRef, st.integers(0, 9)), _spec, st.none() | _text))
+def test_messages_survive_the_wire(message: RunMessage) -> None:
+    assert decode(RunMessage, encode(message), 1 << 20) == message
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | _text, lambda x: st.lists(x) | st.dictionaries(_text, x)))
+def test_whatever_json_arrives_it_is_a_message_or_a_protocol_error(raw: Any) -> None:
+    with pytest.raises(ProtocolError):
+        decode(RunMessage, json.dumps(raw).encode(), 1 << 20)
