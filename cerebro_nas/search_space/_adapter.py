@@ -11,7 +11,6 @@ from typing import Any
 import autokeras
 import keras
 import keras_tuner
-import tree
 from autokeras.engine import head as head_module
 from autokeras.engine import node as node_module
 from autokeras.graph import Graph
@@ -81,7 +80,7 @@ class Probe(keras_tuner.HyperParameters):  # type: ignore[misc]  # KerasTuner sh
 
 def flatten(structure: Any) -> list[Any]:
     """Leaves of a nested structure; AutoKeras' blocks return lists of one node."""
-    return list(tree.flatten(structure))
+    return list(keras.tree.flatten(structure))
 
 
 def is_input(value: Any) -> bool:

@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import keras_tuner
@@ -46,6 +47,7 @@ class Explorer:
         for entry in [] if overrides is None else overrides.space:
             self._overrides.setdefault(entry.name, []).append(entry)
         self._space = keras_tuner.HyperParameters()
+        self._failures: list[BuildError] = []
         self.builds = 0
 
     def explore(self) -> keras_tuner.HyperParameters:
@@ -53,24 +55,24 @@ class Explorer:
         pending: list[Forced] = [{}]
         while pending:
             forced = pending.pop(0)
-            probe = Probe(lambda entry, forced=forced: self._choose(entry, forced))
-            if self._try(probe, forced):
-                pending += self._alternatives(probe, self._record(probe))
+            probe = Probe(partial(self._choose, forced))
+            self._try(probe, forced)
+            pending += self._alternatives(probe, self._record(probe))
+        if len(self._failures) == self.builds:
+            raise self._failures[0]
         self._warn_unused()
         return self._space
 
-    def _try(self, probe: Probe, forced: Forced) -> bool:
+    def _try(self, probe: Probe, forced: Forced) -> None:
         self.builds += 1
         try:
             self._build(probe)
         except BuildError as error:
-            if not forced:
-                raise
             # Such candidates are rejected when the tuner proposes them; others with this value may be valid.
-            _LOGGER.warning("No model can be built with %s: %s", forced, error)
-        return True
+            self._failures.append(error)
+            _LOGGER.info("No model can be built with %s: %s", forced or "the default values", error)
 
-    def _choose(self, entry: Any, forced: Forced) -> tuple[Any, Any]:
+    def _choose(self, forced: Forced, entry: Any) -> tuple[Any, Any]:
         entry = self._override(entry)
         if entry.name in forced:
             return entry, forced[entry.name]

@@ -38,11 +38,7 @@ class SearchSpace:
     """
 
     def __init__(self, inputs: Any, outputs: Any, *, seed: int = 0, max_model_size: int | None = None) -> None:
-        if max_model_size is not None and (not isinstance(max_model_size, int) or max_model_size < 1):
-            raise ConfigError(
-                "Argument `max_model_size` should be a positive number of parameters, or None. "
-                f"Received: max_model_size={max_model_size!r}. Pass such a number."
-            )
+        _check_max_model_size(max_model_size)
         self.seed = seed
         self.max_model_size = max_model_size
         self._graph = _adapter.make_graph(_checked_inputs(inputs), _checked_outputs(inputs, outputs))
@@ -126,7 +122,7 @@ class SearchSpace:
             Every hyperparameter of the graph, with default values.
 
         Raises:
-            BuildError: the graph cannot be built with its defaults.
+            BuildError: the graph cannot be built with any of the values tried.
         """
         self._adapter_of_data()
 
@@ -193,6 +189,14 @@ class SearchSpace:
         return self._statistics
 
 
+def _check_max_model_size(value: Any) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ConfigError(
+            "Argument `max_model_size` should be a positive number of parameters, or None. "
+            f"Received: max_model_size={value!r}. Pass such a number."
+        )
+
+
 def _checked_inputs(inputs: Any) -> list[Any]:
     flat = _adapter.flatten(inputs)
     if not flat or not all(_adapter.is_input(item) for item in flat):
@@ -226,7 +230,8 @@ def _refuse_pretrained(graph: _adapter.ShapeGraph) -> None:
 
 
 def _completed(hp: keras_tuner.HyperParameters) -> keras_tuner.HyperParameters:
-    """A copy in which every active hyperparameter has a value. (KerasTuner would draw missing ones, unseeded.)"""
+    """A copy in which every active hyperparameter has a value."""
+    # KerasTuner itself would draw missing ones, without a seed.
     copy = hp.copy()
     for entry in copy.space:
         if copy.is_active(entry):

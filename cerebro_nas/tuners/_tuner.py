@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+import shutil
 import sys
 import tempfile
 import warnings
+import weakref
 from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,8 +83,9 @@ class Tuner:
         self._smallest: int | None = None
         self._asked = 0
         self._ids: dict[str, str] = {}
-        self._temporary = tempfile.TemporaryDirectory(prefix="cerebro_nas_tuner_") if directory is None else None
-        self._directory = Path(self._temporary.name if self._temporary else str(directory))
+        self._directory = Path(tempfile.mkdtemp(prefix="cerebro_nas_tuner_") if directory is None else directory)
+        # Also runs when the tuner is forgotten, or the process ends, without `close`.
+        self._remove = weakref.finalize(self, _remove_temporary, self._directory) if directory is None else None
         self._project_name = project_name
         self._prepare_oracle(resume)
 
@@ -197,8 +200,8 @@ class Tuner:
 
     def close(self) -> None:
         """Remove the temporary directory, if there is one."""
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        if self._remove is not None:
+            self._remove()
 
     def _prepare_oracle(self, resume: bool) -> None:
         oracle = self.oracle
@@ -236,7 +239,7 @@ class Tuner:
         trial.message = message or None
         with _quiet():
             self.oracle.end_trial(trial)
-            if self._temporary is None:
+            if self._remove is None:
                 # KerasTuner saves before it forgets that the trial is running, and would run it again when resumed.
                 self.oracle.save()
 
@@ -271,6 +274,10 @@ def _quiet() -> Iterator[None]:
 
 def _is_rejected(trial: Any) -> bool:
     return trial.status == FAILED and (trial.message or "").startswith(_REJECTED)
+
+
+def _remove_temporary(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _remove_saved(project: Path) -> None:

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras_tuner
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from cerebro_nas.tuners import TrialSuggestion
+from cerebro_nas.tuners import Tuner
+from cerebro_nas.tuners import make_tuner
+
+BLOCKS = ("conv_block_1", "dense_block_1")
+
+
+def space() -> keras_tuner.HyperParameters:
+    hps = keras_tuner.HyperParameters()
+    for block in BLOCKS:
+        for name in ("a", "b", "c"):
+            hps.Choice(f"{block}/{name}", list(range(10)))
+    hps.Fixed("learning_rate", 0.001)
+    hps.Choice("optimizer", ["adam", "sgd", "rmsprop"])
+    return hps
+
+
+def score(values: dict[str, Any]) -> float:
+    return float(sum(value for name, value in values.items() if "/" in name))
+
+
+def play(tuner: Tuner) -> Iterator[dict[str, Any]]:
+    """Run a search one trial at a time; the score is the sum of the values."""
+    while isinstance(suggestion := tuner.ask(), TrialSuggestion):
+        tuner.report(suggestion.trial_id, 0, {"val_accuracy": score(suggestion.values)})
+        tuner.finish(suggestion.trial_id, "COMPLETED")
+        yield suggestion.values
+    tuner.close()
+
+
+def greedy(max_trials: int = 15, **kwargs: Any) -> Tuner:
+    options = {"objective": "val_accuracy", "hyperparameters": space(), "seed": 3, **kwargs}
+    return make_tuner("greedy", max_trials=max_trials, **options)
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10_000), noise=st.integers(0, 100))
+def test_equal_seeds_give_equal_trials_whatever_numpy_draws(seed: int, noise: int) -> None:
+    np.random.seed(0)
+    first = list(play(greedy(10, seed=seed)))
+    np.random.seed(noise)
+    np.random.rand(noise)
+
+    assert list(play(greedy(10, seed=seed))) == first
+    assert list(play(greedy(10, seed=seed + 1))) != first
+
+
+def test_exploiting_varies_one_subtree_of_the_best() -> None:
+    trials = list(play(greedy(40, exploration=0.0)))
+
+    local = 0
+    for number, values in enumerate(trials[5:], start=5):
+        best = max(trials[:number], key=score)
+        changed = {name for name in values if values[name] != best[name]}
+        assert changed
+        local += len({name.split("/")[0] for name in changed}) == 1
+    # Only the root of the tree, the least probable of its ten nodes, changes more than one block.
+    assert local > 25
+
+
+def test_greedy_beats_pure_exploration() -> None:
+    def best(exploration: float) -> float:
+        return sum(max(map(score, play(greedy(100, exploration=exploration, seed=seed)))) for seed in range(3))
+
+    assert best(0.1) > best(1.0) + 6
+
+
+def test_fixed_values_stay_fixed() -> None:
+    assert {values["learning_rate"] for values in play(greedy(20))} == {0.001}
+
+
+def test_integer_exploration_counts_per_round() -> None:
+    tuner = greedy(5 + 12, exploration=1, parallelism=4, cold_start=5)
+    oracle = tuner.oracle
+
+    assert [oracle._explores(number) for number in range(8)] == [True, False, False, False] * 2
+    tuner.close()
+
+
+def test_initial_configurations_come_first_and_take_defaults() -> None:
+    wanted = {"conv_block_1/a": 7, "optimizer": "sgd"}
+    first, second, *_ = play(greedy(6, initial_hps=[wanted]))
+
+    assert first["conv_block_1/a"] == 7
+    assert first["optimizer"] == "sgd"
+    assert first["dense_block_1/b"] == 0
+    assert second != first
+
+
+def test_asks_do_not_wait_for_results() -> None:
+    tuner = greedy(12)
+    suggestions = [tuner.ask() for _ in range(12)]
+
+    ids = {s.trial_id for s in suggestions if isinstance(s, TrialSuggestion)}
+    assert len(ids) == 12
+    tuner.close()
+
+
+def test_a_new_conditional_part_is_sampled_whole() -> None:
+    hps = keras_tuner.HyperParameters()
+    hps.Choice("kind", ["x", "y"])
+    for kind in ("x", "y"):
+        hps.Choice(f"{kind}/size", list(range(50)), parent_name="kind", parent_values=[kind])
+    for values in play(greedy(30, hyperparameters=hps, exploration=0.0)):
+        assert set(values) == {"kind", f"{values['kind']}/size"}
+
+
+def test_state_goes_on_where_it_stopped(tmp_path: Any) -> None:
+    whole = list(play(greedy(14)))
+    first = greedy(7, directory=tmp_path)
+    begun = list(play(first))
+
+    rest = list(play(greedy(14, directory=tmp_path, resume=True, seed=99)))
+
+    assert begun + rest == whole
+
+
+@pytest.mark.parametrize("exploration", [1.0, 0.0])
+def test_a_small_space_is_used_up_without_repetition(exploration: float) -> None:
+    hps = keras_tuner.HyperParameters()
+    hps.Choice("a", [0, 1, 2])
+    hps.Boolean("b")
+    trials = list(play(greedy(100, hyperparameters=hps, exploration=exploration)))
+
+    assert len(trials) == 6
+    assert len({tuple(values.items()) for values in trials}) == 6

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import keras_tuner
+import pytest
+
+from cerebro_nas.errors import ConfigError
+from cerebro_nas.tuners import make_tuner
+from cerebro_nas.tuners import tuner_names
+
+
+@pytest.mark.parametrize("name", ["greedy", "random", "randomsearch", "grid", "gridsearch", "Greedy"])
+def test_every_published_name_works(name: str) -> None:
+    tuner = make_tuner(name, objective="val_loss", max_trials=1)
+
+    assert name.lower() in tuner_names()
+    assert tuner.max_trials == 1
+    tuner.close()
+
+
+def test_unknown_name_gets_the_nearest_one() -> None:
+    with pytest.raises(ConfigError, match=r"'gridsearch'.*Received: tuner='gredy'. Did you mean 'greedy'\?"):
+        make_tuner("gredy", objective="val_loss", max_trials=1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_trials": 0},
+        {"max_trials": -1},
+        {"max_trials": None},
+        {"max_trials": True},
+        {"max_trials": 2.0},
+        {"exploration": 1.5},
+        {"exploration": -0.1},
+        {"exploration": 3, "parallelism": 2},
+        {"exploration": 2},
+        {"exploration": True},
+        {"exploration": float("nan")},
+        {"cold_start": -1},
+        {"seed": -1},
+        {"seed": 0.5},
+        {"max_rejections": 0},
+        {"initial_hps": {"a": 1}},
+        {"initial_hps": [{"nothing": 1}]},
+        {"unheard_of": 1},
+        {"objective": "profit"},
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_is_written(
+    wrong: dict[str, Any], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hps = keras_tuner.HyperParameters()
+    hps.Boolean("a")
+    arguments = {"objective": "val_loss", "max_trials": 5, "hyperparameters": hps, "directory": "here", **wrong}
+    with pytest.raises(ConfigError, match="Received: ") as caught:
+        make_tuner("greedy", **arguments)
+
+    assert next(iter(wrong)) in str(caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("wrong", [{"exploration": 0.3}, {"cold_start": 2}])
+def test_options_of_another_tuner_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="grid"):
+        make_tuner("grid", objective="val_loss", max_trials=5, **wrong)
+
+
+def test_an_oracle_keeps_its_objective() -> None:
+    oracle = keras_tuner.oracles.RandomSearchOracle(objective="val_loss", max_trials=3)
+    with pytest.raises(ConfigError, match="that of the oracle"):
+        make_tuner(oracle, objective="val_accuracy")
+    with pytest.raises(ConfigError, match="exploration"):
+        make_tuner(oracle, exploration=0.5)
+
+    tuner = make_tuner(oracle, objective="val_loss")
+    assert tuner.max_trials == 3
+    tuner.close()
