@@ -75,8 +75,12 @@ def short_hyperparameters(values: Mapping[str, object], limit: int = 60) -> str:
 
 
 def worker_place(worker: WorkerView) -> str:
-    """What a worker is at: `train e2 shard 3`."""
+    """What a worker is at: `e2 train 3`."""
     if worker.phase == "call":
         return "call"
-    place = f"{worker.phase} e{worker.epoch + 1}"
-    return place if worker.shard is None else f"{place} shard {worker.shard}"
+    return f"e{worker.epoch + 1} {worker.shard or worker.phase}"
+
+
+def telling_reason(status: str, reason: str) -> str:
+    """The reason, unless it only repeats the status."""
+    return "" if reason.lower() == str(getattr(status, "value", status)).lower() else reason

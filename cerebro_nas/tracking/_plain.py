@@ -8,6 +8,7 @@ from typing import TextIO
 
 from cerebro_nas.tracking._format import format_duration
 from cerebro_nas.tracking._format import format_metric
+from cerebro_nas.tracking._format import telling_reason
 from cerebro_nas.tracking._stream import SafeStream
 from cerebro_nas.tracking._view import BestTrial
 from cerebro_nas.tracking._view import FinishedTrial
@@ -84,9 +85,10 @@ def _workers(view: SearchView) -> str:
 
 
 def _finished_line(trial: FinishedTrial, view: SearchView) -> str:
-    parts = [f"trial {trial.trial} {trial.status}"]
-    if trial.reason:
-        parts.append(f"({trial.reason})")
+    parts = [f"trial {trial.trial} {getattr(trial.status, 'value', trial.status)}"]
+    reason = telling_reason(trial.status, trial.reason)
+    if reason:
+        parts.append(f"({reason})")
     if trial.value is not None:
         parts.append(f"{view.objective}={format_metric(trial.value)}")
     if trial.epochs:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from typing import Protocol
 
 from cerebro_nas.tracking._format import format_duration
+from cerebro_nas.tracking._format import telling_reason
 
 if TYPE_CHECKING:
     from cerebro_nas.hopper import ScheduleEntry
@@ -106,8 +107,9 @@ class ScheduleReport:
     def _outcome_text(self) -> str:
         parts = []
         for (status, reason), count in self.outcomes.items():
+            why = telling_reason(status, reason)
             name = str(getattr(status, "value", status)).lower()
-            parts.append(f"{count} {name}" + (f": {reason}" if reason else ""))
+            parts.append(f"{count} {name}" + (f": {why}" if why else ""))
         return ", ".join(parts)
 
 

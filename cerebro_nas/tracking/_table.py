@@ -11,6 +11,7 @@ from cerebro_nas.tracking._format import format_duration
 from cerebro_nas.tracking._format import format_metric
 from cerebro_nas.tracking._format import format_value
 from cerebro_nas.tracking._format import short_names
+from cerebro_nas.tracking._format import telling_reason
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +35,7 @@ def format_leaderboard(table: pd.DataFrame, top: int = 10, width: int | None = N
         return "No trial yet."
     limit = width or shutil.get_terminal_size((100, 24)).columns
     shown = table.head(top)
-    fixed, costs = _fixed(table, shown), _costs(shown)
+    fixed, costs = _fixed(shown), _costs(shown)
     varying = _varying(table)
     names = short_names(varying)
     tuned = [_column(names[name], shown[f"hp.{name}"].tolist()) for name in varying]
@@ -48,16 +49,17 @@ def format_leaderboard(table: pd.DataFrame, top: int = 10, width: int | None = N
     return "\n".join(lines + _footer(table, shown, len(tuned) - kept, limit))
 
 
-def _fixed(table: pd.DataFrame, shown: pd.DataFrame) -> list[_Column]:
+def _fixed(shown: pd.DataFrame) -> list[_Column]:
     columns = [
         ["#", *(str(rank) for rank in range(1, len(shown) + 1))],
         _column("trial", shown["trial"].tolist()),
         ["score", *(_score(value) for value in shown["score"].tolist())],
     ]
-    if set(table["status"]) != {"COMPLETED"}:
+    if set(shown["status"]) != {"COMPLETED"}:
         columns.append(_column("status", shown["status"].tolist()))
-    if any(shown["reason"]):
-        columns.append(_column("reason", shown["reason"].tolist()))
+    reasons = [telling_reason(s, r) for s, r in zip(shown["status"], shown["reason"], strict=True)]
+    if any(reasons):
+        columns.append(["reason", *reasons])
     return columns
 
 

@@ -20,7 +20,7 @@ _ROW, _BAR = 34, 24
 _LEGEND_MAX = 40
 _STYLE = """
   svg { font: 12px system-ui, sans-serif; }
-  .page { fill: #ffffff; } .ink { fill: #24292f; } .quiet { fill: #57606a; }
+  .page { fill: #ffffff; } .ink { fill: #24292f; } .quiet { fill: #57606a; } .label { fill: #14181d; }
   .grid { stroke: #d0d7de; } .lane { fill: #f3f5f7; }
   .bad { fill: none; stroke: #cf222e; stroke-width: 2; stroke-dasharray: 4 2; }
   @media (prefers-color-scheme: dark) {
@@ -101,12 +101,12 @@ def _bar(entry: ScheduleEntry, start: float, scale: float, top: int, colour: str
     bar = f'<rect {box} rx="{2 if length > 6 else 0}" fill="{colour}"{pale}/>'
     if entry.outcome != "done":
         bar = f'<rect {box} fill="{colour}" fill-opacity="0.2"/><rect class="bad" {box}/>'
-    label = ""
     if length > 7 * len(unit.trial) + 8:
-        label = (
-            f'<text x="{x + length / 2:.2f}" y="{y + 16}" text-anchor="middle" class="ink">{escape(unit.trial)}</text>'
-        )
-    return f"<g><title>{title}</title>{bar}{label}</g>"
+        # Dark on a full bar in either theme; a pale bar lets the page through and takes the page's ink.
+        kind = "label" if entry.outcome == "done" and not pale else "ink"
+        middle = f'x="{x + length / 2:.2f}" y="{y + 16}" text-anchor="middle"'
+        bar += f'<text {middle} class="{kind}">{escape(unit.trial)}</text>'
+    return f"<g><title>{title}</title>{bar}</g>"
 
 
 def _legend(colours: dict[str, str], top: int, width: int) -> tuple[list[str], int]:
@@ -129,7 +129,7 @@ def _legend(colours: dict[str, str], top: int, width: int) -> tuple[list[str], i
 
 def _colour(index: int) -> str:
     """Colours that stay apart however many there are: the hue walks by the golden angle."""
-    return f"hsl({(index * 137.508 + 210) % 360:.0f} 60% {60 if index % 2 else 52}%)"
+    return f"hsl({(index * 137.508 + 210) % 360:.0f} 62% {72 if index % 2 else 64}%)"
 
 
 def _nice_step(rough: float) -> float:

@@ -53,7 +53,7 @@ class BestTrial:
 
 @dataclass(frozen=True)
 class WorkerView:
-    """One worker. `trial` is None when it is idle; `shard` is None where a unit has none."""
+    """One worker. `trial` is None when it is idle; `shard` is a short text such as `"train 3"`."""
 
     worker: str
     units_done: int = 0
@@ -61,7 +61,7 @@ class WorkerView:
     trial: str | None = None
     phase: str = ""
     epoch: int = 0
-    shard: int | None = None
+    shard: str = ""
 
 
 @dataclass(frozen=True)

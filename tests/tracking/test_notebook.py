@@ -21,7 +21,7 @@ VIEW = SearchView(
     max_trials=3,
     counts=TrialCounts(running=1, failed=1),
     best=BestTrial("0001", 0.5, "x=<script>"),
-    workers=(WorkerView("w0", 3, 0.9, "0002", "train", 0, 1),),
+    workers=(WorkerView("w0", 3, 0.9, "0002", "train", 0, "train 1"),),
 )
 
 

@@ -26,7 +26,7 @@ def make_view(workers: int, trials: int, name: str = "digits") -> SearchView:
         max_trials=12,
         counts=TrialCounts(running=2, waiting=1, done=4, failed=1),
         best=BestTrial("0003", 0.9712, "block_type=resnet"),
-        workers=tuple(WorkerView(f"w{i}", i, 0.5, f"{i:04d}", "train", 1, i) for i in range(workers)),
+        workers=tuple(WorkerView(f"w{i}", i, 0.5, f"{i:04d}", "train", 1, f"train {i}") for i in range(workers)),
         running=tuple(RunningTrial(f"{i:04d}", 0, 3, 0.5) for i in range(trials)),
         units_done=10,
         units_known=40,
@@ -49,7 +49,7 @@ def test_everything_asked_for_is_there() -> None:
         "4/12 done  2 running  1 failed  1 waiting",
         "10/40  elapsed 1:02  ETA 0:48",
         "0.9712  trial 0003  block_type=resnet",
-        "w1         1  50% 0001 train e2 shard 1",
+        "w1         1  50% 0001 e2 train 1",
     ):
         assert piece in text
 

@@ -29,7 +29,7 @@ VIEW = SearchView(
     direction="max",
     max_trials=12,
     counts=TrialCounts(running=2),
-    workers=(WorkerView("w0", 3, 0.9, "0001", "train", 0, 1), WorkerView("w1", 2, 0.8)),
+    workers=(WorkerView("w0", 3, 0.9, "0001", "train", 0, "train 1"), WorkerView("w1", 2, 0.8)),
     units_done=5,
     units_known=40,
 )

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 from cerebro_nas.hopper import ScheduleEntry
 from cerebro_nas.hopper import Shard
 from cerebro_nas.hopper import Unit
-from cerebro_nas.hopper._schedule import schedule_summary
+from cerebro_nas.hopper import schedule_summary
 from cerebro_nas.tracking import ScheduleReport
 from cerebro_nas.tracking import plot_timeline
 from cerebro_nas.tracking import save_schedule
@@ -24,7 +24,9 @@ LOG = [
 
 def test_report_says_what_happened() -> None:
     figures = schedule_summary(LOG, ["w0", "w1", "w10"], 10.0, 15.0)
-    report = ScheduleReport(figures, {("COMPLETED", ""): 3, ("FAILED", "oom"): 1}, "max_trials reached", ("a note",))
+    report = ScheduleReport(
+        figures, {("COMPLETED", "completed"): 3, ("FAILED", "oom"): 1}, "max_trials reached", ("a note",)
+    )
     assert report.lines() == [
         "Search ended: max_trials reached",
         "Trials:   4 (3 completed, 1 failed: oom)",
