@@ -1,0 +1,482 @@
+"""`HyperHyperModel`: the class that users meet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
+
+from cerebro_nas import search
+from cerebro_nas.errors import CerebroNasError
+from cerebro_nas.errors import ConfigError
+from cerebro_nas.results import ModelSelectionResult
+from cerebro_nas.tracking import configure_logging
+from cerebro_nas.tracking import quiet_libraries
+
+if TYPE_CHECKING:
+    import os
+
+    import keras
+    import keras_tuner
+    import numpy as np
+    from pyspark.sql import DataFrame
+
+    from cerebro_nas.backend import Backend
+    from cerebro_nas.data import PreparedData
+    from cerebro_nas.search import FitArguments
+    from cerebro_nas.search import SearchPlan
+    from cerebro_nas.search_space import SearchSpace
+    from cerebro_nas.storage import Store
+    from cerebro_nas.tuners import Tuner
+
+_DEFAULT_SEED = 0
+_CONSTRUCTOR = ("project_name", "max_trials", "directory", "objective", "tuner", "overwrite", "max_model_size", "seed")
+
+
+class HyperHyperModel:
+    """A search over a graph of AutoKeras blocks, on data in Spark.
+
+    The order of calls is: this constructor, `resource_bind`, `tuner_bind` (optional), `fit`. Arguments that both the
+    constructor and `tuner_bind` take may be given to either; the later call wins.
+
+    Args:
+        inputs: an AutoKeras input (`ak.ImageInput()`), or a list of them.
+        outputs: what heads returned, or heads alone: then the blocks are those that AutoKeras chooses for the input.
+        project_name: name of the search; its files are in a directory of that name.
+        max_trials: trials at most. Defaults to 100.
+        directory: where the search's files go; the store's directory for runs by default.
+        objective: metric to optimise, `"val_accuracy"` say, or a `keras_tuner.Objective`; by default the
+            `evaluation_metric` of `resource_bind` on the validation split.
+        tuner: `"greedy"` (default), `"random"`, `"grid"`, or a `keras_tuner.Oracle`.
+        overwrite: remove an earlier search of that name. Without it, `fit` refuses to write over one.
+        seed: seed of the data's shuffle, the tuner and the initial weights.
+        max_model_size: parameters that a candidate may have at most.
+
+    Raises:
+        ConfigError: an argument cannot be used.
+    """
+
+    def __init__(
+        self,
+        inputs: Any,
+        outputs: Any,
+        project_name: str | None = None,
+        max_trials: int | None = None,
+        directory: str | os.PathLike[str] | None = None,
+        objective: Any = None,
+        tuner: Any = None,
+        overwrite: bool | None = None,
+        seed: int | None = None,
+        max_model_size: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        search.refuse_unknown(kwargs, _CONSTRUCTOR, "HyperHyperModel")
+        quiet_libraries()
+        from cerebro_nas.search_space import SearchSpace
+
+        self._settings = search.Settings()
+        self._settings.update(
+            project_name=project_name,
+            max_trials=max_trials,
+            directory=directory,
+            objective=objective,
+            tuner=tuner,
+            overwrite=overwrite,
+            seed=seed,
+            max_model_size=max_model_size,
+        )
+        self._settings.check()
+        self._graph = (inputs, outputs)
+        self._space: SearchSpace = SearchSpace(inputs, outputs, seed=self._seed, max_model_size=max_model_size)
+        self._resources: search.Resources | None = None
+        self._tuner: Tuner | None = None
+        self._prepared: PreparedData | None = None
+        self._result: ModelSelectionResult | None = None
+
+    # --- what to run on, and how to search -----------------------------------------------------------------------------
+
+    def resource_bind(
+        self,
+        backend: Backend,
+        store: Store | str,
+        validation: float | str = 0.2,
+        evaluation_metric: str = "loss",
+        label_columns: Sequence[str] | str = "labels",
+        feature_columns: Sequence[str] | str = "features",
+        verbose: Any = 1,
+    ) -> None:
+        """Say where the search runs and on which columns.
+
+        Args:
+            backend: `SparkBackend` or `LocalBackend`.
+            store: where prepared data and states go: a `LocalStore`, or its path.
+            validation: fraction of the rows that candidates are validated on, or a boolean column that marks them.
+            evaluation_metric: metric that candidates are compared by where no `objective` is given.
+            label_columns: one column for each head.
+            feature_columns: columns that feed the inputs.
+            verbose: 0 silent, 1 live where the output can do that, 2 plain lines.
+
+        Raises:
+            ConfigError: an argument cannot be used.
+        """
+        self._resources = search.make_resources(
+            backend=backend,
+            store=store,
+            validation=validation,
+            evaluation_metric=evaluation_metric,
+            label_columns=label_columns,
+            feature_columns=feature_columns,
+            verbose=verbose,
+        )
+
+    def tuner_bind(
+        self,
+        tuner: Any = None,
+        *,
+        hyperparameters: keras_tuner.HyperParameters | None = None,
+        objective: Any = None,
+        max_trials: int | None = None,
+        overwrite: bool | None = None,
+        parallelism: int | None = None,
+        project_name: str | None = None,
+        directory: str | os.PathLike[str] | None = None,
+        max_model_size: int | None = None,
+        seed: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Choose the search algorithm.
+
+        Args:
+            tuner: `"greedy"`, `"random"`, `"grid"` (also `"randomsearch"`, `"gridsearch"`), or a
+                `keras_tuner.Oracle`.
+            hyperparameters: entries that replace those of the graph with the same name, `Fixed` ones say.
+            objective: see the constructor; `max_trials`, `overwrite`, `project_name`, `directory`, `max_model_size`
+                and `seed` likewise.
+            parallelism: live trials at a time; twice the number of workers by default.
+            **options: further arguments of the tuner: `exploration`, `cold_start`, `initial_hps` for greedy.
+
+        Raises:
+            ConfigError: called before `resource_bind`, or an argument cannot be used.
+        """
+        self._bound("tuner_bind")
+        settings = search.Settings(dict(self._settings.values), dict(options))
+        settings.update(
+            tuner=tuner,
+            hyperparameters=hyperparameters,
+            objective=objective,
+            max_trials=max_trials,
+            overwrite=overwrite,
+            parallelism=parallelism,
+            project_name=project_name,
+            directory=directory,
+            max_model_size=max_model_size,
+            seed=seed,
+        )
+        settings.check()
+        self._settings = settings
+        # Made now so that a wrong argument is told now; `fit` makes the tuner anew once the space is known.
+        self._make_tuner(hyperparameters, None).close()
+
+    # --- running ------------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        df: DataFrame,
+        batch_size: int = 32,
+        epochs: int | None = None,
+        callbacks: Sequence[Any] | None = None,
+        verbose: Any = None,
+        input_shape: Sequence[int] | int | None = None,
+    ) -> ModelSelectionResult:
+        """Prepare the data and search.
+
+        Args:
+            df: one row per example.
+            batch_size: rows per training step.
+            epochs: epochs per trial at most; None: up to 1000, stopped after 10 without improvement of `val_loss`.
+            callbacks: `keras.callbacks.EarlyStopping` stops a candidate, `keras.callbacks.TensorBoard` logs all.
+            verbose: overrides that of `resource_bind`.
+            input_shape: shape of one row of a single feature column, such as (28, 28, 1) for a vector of 784.
+
+        Returns:
+            The result: models, leaderboard, schedule.
+
+        Raises:
+            ConfigError: an argument cannot be used.
+            DataError: the data cannot be used; the message lists every problem.
+            BackendError: there are fewer slots than workers, or the backend failed.
+            SearchAborted: the search could not go on.
+        """
+        arguments = search.make_fit_arguments(batch_size=batch_size, epochs=epochs, input_shape=input_shape)
+        rules, logdirs = self._callbacks(callbacks, arguments)
+        self._prepare(df, arguments)
+        return self._search(arguments, rules, logdirs, verbose)
+
+    def fit_on_prepared_data(
+        self,
+        df: DataFrame | None = None,
+        batch_size: int = 32,
+        epochs: int | None = None,
+        callbacks: Sequence[Any] | None = None,
+        verbose: Any = None,
+        input_shape: Sequence[int] | int | None = None,
+    ) -> ModelSelectionResult:
+        """Search on the data that an earlier `fit` or `sys_setup` of this project prepared.
+
+        Args:
+            df: if given, its columns and types must be those of the prepared data.
+            batch_size: see `fit`, as for the other arguments; `input_shape`, if given, must be that of the data.
+
+        Raises:
+            StoreError: no prepared data is there.
+            DataError: what is there was made from something else.
+        """
+        from cerebro_nas.data import check_fingerprint
+        from cerebro_nas.data import load_prepared
+
+        arguments = search.make_fit_arguments(batch_size=batch_size, epochs=epochs, input_shape=input_shape)
+        rules, logdirs = self._callbacks(callbacks, arguments)
+        resources = self._bound("fit_on_prepared_data")
+        resources.backend.check()
+        prepared = load_prepared(resources.store, self._settings.project_name)
+        check_fingerprint(
+            prepared,
+            df,
+            feature_columns=resources.feature_columns,
+            label_columns=resources.label_columns,
+            input_shape=arguments.input_shape,
+        )
+        self._prepared = prepared
+        return self._search(arguments, rules, logdirs, verbose)
+
+    def sys_setup(
+        self, df: DataFrame, input_shape: Sequence[int] | int | None = None, batch_size: int = 32, epochs: int = 1
+    ) -> None:
+        """Prepare the data and the search space without training; `fit_on_prepared_data` goes on from there."""
+        arguments = search.make_fit_arguments(batch_size=batch_size, epochs=epochs, input_shape=input_shape)
+        self._prepare(df, arguments)
+        self._configure(arguments)
+        self._tuner = self._make_tuner(self._space.explore(self._settings.hyperparameters), None)
+
+    def test_tuner_space(
+        self, df: DataFrame, input_shape: Sequence[int] | int | None = None
+    ) -> keras_tuner.HyperParameters:
+        """Print the search space as it is for this data, without training, and return it."""
+        self.sys_setup(df, input_shape=input_shape)
+        self.tuner.search_space_summary()
+        return self.tuner.oracle.get_space()
+
+    # --- using the result ---------------------------------------------------------------------------------------------
+
+    @property
+    def tuner(self) -> Tuner:
+        """The tuner of the last search, with `search_space_summary()` and `results_summary()`."""
+        if self._tuner is None:
+            raise ConfigError("The tuner has no search space yet. Call `fit` (or `sys_setup`) first.")
+        return self._tuner
+
+    @property
+    def objective(self) -> Any:
+        """What is optimised."""
+        given = self._settings.objective
+        return given if given is not None or self._resources is None else self._resources.default_objective
+
+    @property
+    def max_trials(self) -> int:
+        """Trials at most."""
+        return int(self._settings.max_trials)
+
+    @property
+    def project_name(self) -> str:
+        """Name of the search."""
+        return str(self._settings.project_name)
+
+    @property
+    def directory(self) -> str:
+        """Directory of the search's files."""
+        given = self._settings.directory
+        if given is not None:
+            return f"{given}/{self.project_name}"
+        return self._bound("directory").store.runs_url(self.project_name)
+
+    @property
+    def result(self) -> ModelSelectionResult:
+        """The result of the last search."""
+        if self._result is None:
+            raise ConfigError("There is no model yet. Call `fit` first.")
+        return self._result
+
+    def predict(self, x: Any, batch_size: int = 32) -> Any:
+        """Predict with the best model.
+
+        Args:
+            x: a Spark DataFrame with the feature columns, or an array of shape (n, ...) (a list of them for several
+                inputs).
+            batch_size: rows per step, for arrays.
+
+        Returns:
+            For a DataFrame what `ModelSelectionResult.transform` returns; for arrays the predicted labels, an array
+            of n (a list of them for several heads).
+        """
+        return self.result.best_model.predict(x, batch_size)
+
+    def evaluate(self, x: Any, y: Any = None, batch_size: int = 32, return_dict: bool = False) -> Any:
+        """Evaluate the best model.
+
+        Args:
+            x: a Spark DataFrame with feature and label columns (then leave `y` out), or an array (or a list).
+            y: labels as they stand in the data, an array of n (a list for several heads).
+            batch_size: rows per step, for arrays.
+            return_dict: return a dict by name.
+
+        Returns:
+            `[loss, metric, ...]` as AutoKeras does, or a dict.
+        """
+        found = self.result.best_model.evaluate(x, y, batch_size)
+        return found if return_dict else list(found.values())
+
+    def export_model(self, path: str | os.PathLike[str] | None = None) -> keras.Model:
+        """Return the best model as a compiled Keras model.
+
+        Args:
+            path: if given, the model is saved there too (it must end in `.keras`), loaded again, and compared with
+                the original on random rows before this returns.
+
+        Raises:
+            StoreError: the model that was loaded again predicts something else.
+        """
+        model = self.result.keras()
+        if path is not None:
+            from cerebro_nas.results import save_verified
+
+            save_verified(model, path)
+        return model
+
+    def __repr__(self) -> str:
+        bound = "bound" if self._resources is not None else "not bound"
+        return f"HyperHyperModel(project_name={self.project_name!r}, resources {bound}, max_trials={self.max_trials})"
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _seed(self) -> int:
+        return int(_DEFAULT_SEED if self._settings.seed is None else self._settings.seed)
+
+    def _bound(self, call: str) -> search.Resources:
+        if self._resources is None:
+            raise ConfigError(
+                f"`{call}` needs to know where the search runs. Received: no backend and no store. "
+                "Call `resource_bind(backend=..., store=...)` first."
+            )
+        return self._resources
+
+    def _callbacks(
+        self, callbacks: Sequence[Any] | None, arguments: FitArguments
+    ) -> tuple[list[search.StoppingRule], list[str]]:
+        rules, logdirs = search.split_callbacks(callbacks)
+        if arguments.patience is not None and not rules:
+            rules.append(search.StoppingRule(patience=arguments.patience))
+        return rules, logdirs
+
+    def _make_tuner(self, space: keras_tuner.HyperParameters | None, directory: str | None) -> Tuner:
+        from cerebro_nas.tuners import make_tuner
+
+        settings, resources = self._settings, self._bound("tuner_bind")
+        return make_tuner(
+            settings.tuner,
+            objective=self.objective,
+            max_trials=settings.max_trials,
+            hyperparameters=space,
+            seed=self._seed,
+            parallelism=settings.parallelism or 2 * resources.backend.num_workers,
+            directory=directory,
+            **settings.tuner_options,
+        )
+
+    def _prepare(self, df: DataFrame, arguments: FitArguments) -> None:
+        from cerebro_nas.data import check_arguments
+        from cerebro_nas.data import prepare_data
+
+        resources = self._bound("fit")
+        num_shards = resources.backend.num_workers
+        check_arguments(
+            df,
+            feature_columns=resources.feature_columns,
+            label_columns=resources.label_columns,
+            validation=resources.validation,
+            input_shape=arguments.input_shape,
+            num_shards=num_shards,
+        )
+        self._check_directory()
+        resources.backend.check()
+        self._prepared = prepare_data(
+            df,
+            store=resources.store,
+            name=self.project_name,
+            feature_columns=resources.feature_columns,
+            label_columns=resources.label_columns,
+            validation=resources.validation,
+            num_shards=num_shards,
+            input_shape=arguments.input_shape,
+            seed=self._seed,
+        )
+
+    def _check_directory(self) -> None:
+        store = self._bound("fit").store
+        if store.exists(self.directory) and not self._settings.overwrite:
+            raise ConfigError(
+                f"A search named {self.project_name!r} is there already, in {self.directory}. "
+                f"Received: overwrite={self._settings.overwrite!r}. Pass overwrite=True to remove it, or another "
+                "project_name."
+            )
+
+    def _configure(self, arguments: FitArguments) -> None:
+        if self._prepared is None:
+            raise CerebroNasError("The data must be prepared before the search space is configured.")
+        self._space.max_model_size = self._settings.max_model_size
+        self._space.configure(self._prepared, batch_size=arguments.batch_size, epochs=arguments.epochs)
+
+    def _search(
+        self, arguments: FitArguments, rules: list[search.StoppingRule], logdirs: list[str], verbose: Any
+    ) -> ModelSelectionResult:
+        resources = self._bound("fit")
+        shown = resources.verbose if verbose is None else verbose
+        configure_logging(1 if shown == "auto" else int(shown))
+        self._check_directory()
+        self._configure(arguments)
+        plan = self._plan(arguments, rules, logdirs, shown)
+        if resources.store.exists(plan.directory):
+            resources.store.delete_owned(plan.directory)
+        resources.store.create_owned(plan.directory, "search")
+        with resources.backend as backend:
+            # Workers import TensorFlow while the driver explores the space.
+            backend.start(search.search_spec(plan))
+            if self._tuner is not None:
+                self._tuner.close()
+            space = self._space.explore(self._settings.hyperparameters)
+            self._tuner = self._make_tuner(space, f"{plan.directory}/tuner")
+            self._result = search.run_search(plan, self._tuner)
+        return self._result
+
+    def _plan(
+        self, arguments: FitArguments, rules: list[search.StoppingRule], logdirs: list[str], verbose: Any
+    ) -> SearchPlan:
+        resources = self._bound("fit")
+        if self._prepared is None:
+            raise CerebroNasError("The data must be prepared before a search is planned.")
+        tuner = self._settings.tuner
+        return search.SearchPlan(
+            project=self.project_name,
+            tuner_name=tuner if isinstance(tuner, str) else type(tuner).__name__,
+            directory=self.directory,
+            prepared=self._prepared,
+            space=self._space,
+            backend=resources.backend,
+            batch_size=arguments.batch_size,
+            epochs=arguments.epochs,
+            parallelism=self._settings.parallelism,
+            seed=self._seed,
+            rules=rules,
+            logdirs=logdirs,
+            verbose=verbose,
+        )

@@ -1,0 +1,8 @@
+"""What a search gives: the leaderboard, the models, and prediction with them on Spark."""
+
+from cerebro_nas.results._bundle import ModelSource
+from cerebro_nas.results._bundle import OutputSpec
+from cerebro_nas.results._model import TrialModel
+from cerebro_nas.results._result import ModelSelectionResult
+
+__all__ = ["ModelSelectionResult", "ModelSource", "OutputSpec", "TrialModel"]

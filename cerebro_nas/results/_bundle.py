@@ -1,0 +1,118 @@
+"""Where the models of a search are, and how rows become their inputs and outputs become labels. Plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+
+from cerebro_nas.errors import ConfigError
+from cerebro_nas.storage import StateFiles
+from cerebro_nas.worker import CandidateSpec
+from cerebro_nas.worker import ColumnSpec
+
+if TYPE_CHECKING:
+    import keras
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """How one output of a model reads as labels.
+
+    Attributes:
+        column: label column.
+        kind: `"binary"` (one probability, of the second class), `"onehot"` (one probability per class) or `"values"`
+            (numbers as they are).
+        classes: labels in the order of the probabilities; empty for `"values"`.
+        width: numbers per row.
+    """
+
+    column: str
+    kind: str
+    classes: tuple[Any, ...] = ()
+    width: int = 1
+
+    def decode(self, output: NDArray[Any]) -> NDArray[Any]:
+        """Turn raw output of shape (n, ...) into n labels; `"values"` of one number become shape (n,)."""
+        if self.kind == "binary":
+            return np.asarray(self.classes)[(output.reshape(len(output)) > 0.5).astype(int)]
+        if self.kind == "onehot":
+            return np.asarray(self.classes)[output.argmax(axis=-1)]
+        return output[:, 0] if output.ndim == 2 and output.shape[1] == 1 else output
+
+    def encode(self, labels: NDArray[Any]) -> NDArray[np.float32]:
+        """Turn labels (n,), or rows that are encoded already (n, k), into targets.
+
+        Raises:
+            ConfigError: a label is none of the classes.
+        """
+        labels = np.asarray(labels)
+        if self.kind == "values" or labels.ndim == 2:
+            rows = labels.reshape(len(labels), -1)
+            return rows.astype(np.float32)
+        index = {label: position for position, label in enumerate(self.classes)}
+        unknown = sorted({str(label) for label in labels.tolist() if label not in index})
+        if unknown:
+            raise ConfigError(
+                f"Labels should be among the classes that the model was trained on, {list(self.classes)[:20]}. "
+                f"Received: {unknown[:10]} in {self.column!r}. Remove those rows, or search again with them."
+            )
+        positions = np.array([index[label] for label in labels.tolist()])
+        if self.kind == "binary":
+            return positions.astype(np.float32).reshape(-1, 1)
+        return np.eye(len(self.classes), dtype=np.float32)[positions]
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Everything needed to load a trial's model and to use it on rows; it travels to Spark's executors.
+
+    Attributes:
+        states_url: directory of specs and states.
+        inputs: per model input, the columns that feed it.
+        outputs: per model output, how it reads.
+        output_columns: names of the raw output columns that `transform` adds.
+        train_shards: train units of an epoch, so that epochs can be turned into generations.
+        batch_size: rows per prediction step.
+    """
+
+    states_url: str
+    inputs: tuple[tuple[ColumnSpec, ...], ...]
+    outputs: tuple[OutputSpec, ...]
+    output_columns: tuple[str, ...]
+    train_shards: int
+    batch_size: int = 256
+
+    def with_output_columns(self, names: Sequence[str]) -> ModelSource:
+        """Return the same source with other names for the output columns."""
+        if isinstance(names, str) or len(names) != len(self.outputs):
+            raise ConfigError(
+                f"`output_columns` must be a list of {len(self.outputs)} name(s), one per label. "
+                f"Received: output_columns={names!r}. Pass one name per label column."
+            )
+        return replace(self, output_columns=tuple(names))
+
+    def load(self, trial: str, generation: int) -> keras.Model:
+        """Build the model of a trial, compiled, with the state of `generation`."""
+        from cerebro_nas.worker import build_model
+        from cerebro_nas.worker import restore_state
+
+        states = StateFiles(self.states_url)
+        model = build_model(CandidateSpec.from_json(states.read_spec(trial)))
+        restore_state(model, states.read(trial, generation))
+        return model
+
+    def assemble(self, columns: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Turn column tensors (by name, n rows each) into the model's inputs."""
+        inputs = []
+        for group in self.inputs:
+            if len(group) == 1:
+                inputs.append(columns[group[0].name])
+            else:
+                inputs.append(np.stack([columns[spec.name].astype(np.float32) for spec in group], axis=-1))
+        return inputs

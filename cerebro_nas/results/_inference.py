@@ -1,0 +1,207 @@
+"""Prediction and evaluation on Spark, in batches through Arrow.
+
+The executors read the model from the store, once per Python worker, so that nothing large travels with the plan.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+
+from cerebro_nas.errors import ConfigError
+from cerebro_nas.errors import DataError
+from cerebro_nas.results._bundle import ModelSource
+from cerebro_nas.results._bundle import OutputSpec
+from cerebro_nas.worker import ColumnSpec
+
+if TYPE_CHECKING:
+    import keras
+    import pandas as pd
+    from numpy.typing import NDArray
+    from pyspark.sql import Column
+    from pyspark.sql import DataFrame
+    from pyspark.sql.types import DataType
+
+_CACHED_MODELS = 2
+
+
+def transform(df: DataFrame, source: ModelSource, trial: str, generation: int) -> DataFrame:
+    """Add raw outputs and predicted labels to `df`; see `TrialModel.transform`."""
+    from pyspark.sql import functions as F
+    from pyspark.sql.types import StructType
+
+    specs = feature_specs(source)
+    check_columns(df, [spec.name for spec in specs])
+    struct = StructType()
+    for number, output in enumerate(source.outputs):
+        struct.add(f"output_{number}", _output_type())
+        struct.add(f"prediction_{number}", _label_type(output))
+
+    def predict(batches: Iterator[Any]) -> Iterator[pd.DataFrame]:
+        model = load_cached(source, trial, generation)
+        for batch in batches:
+            series = batch if isinstance(batch, tuple) else (batch,)
+            columns = {spec.name: to_tensor(column, spec) for spec, column in zip(specs, series, strict=True)}
+            yield _predictions(model, source, columns)
+
+    # No annotations on the function itself: Spark would try to read the postponed ones as a kind of function.
+    predict.__annotations__ = {}
+    udf = F.pandas_udf(predict, struct, F.PandasUDFType.SCALAR_ITER)
+    found = df.withColumn("__found", udf(*[_plain(df, spec.name) for spec in specs]))
+    for number, output in enumerate(source.outputs):
+        found = found.withColumn(source.output_columns[number], F.col(f"__found.output_{number}"))
+        found = found.withColumn(f"{output.column}__prediction", F.col(f"__found.prediction_{number}"))
+    return found.drop("__found")
+
+
+def evaluate(df: DataFrame, source: ModelSource, trial: str, generation: int) -> dict[str, float]:
+    """Loss and metrics over all rows of `df`; see `TrialModel.evaluate`."""
+    specs = feature_specs(source)
+    labels = [output.column for output in source.outputs]
+    check_columns(df, [spec.name for spec in specs] + labels)
+    plain = df.select(*[_plain(df, name).alias(name) for name in [spec.name for spec in specs] + labels])
+
+    def measure(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        import pandas as pd
+
+        model = load_cached(source, trial, generation)
+        for frame in frames:
+            columns = {spec.name: to_tensor(frame[spec.name], spec) for spec in specs}
+            found = evaluate_arrays(model, source, source.assemble(columns), [_labels(frame[name]) for name in labels])
+            names = list(found)
+            yield pd.DataFrame({"rows": len(frame), "name": names, "value": [found[name] for name in names]})
+
+    parts = plain.mapInPandas(measure, "rows bigint, name string, value double").collect()
+    if not parts:
+        raise DataError(
+            "`evaluate` needs at least one row. Received: a DataFrame of 0 rows. Pass the rows to evaluate on."
+        )
+    totals: dict[str, float] = {}
+    rows: dict[str, int] = {}
+    for part in parts:
+        totals[part["name"]] = totals.get(part["name"], 0.0) + part["value"] * part["rows"]
+        rows[part["name"]] = rows.get(part["name"], 0) + part["rows"]
+    return {name: total / rows[name] for name, total in totals.items()}
+
+
+def evaluate_arrays(
+    model: keras.Model, source: ModelSource, inputs: list[NDArray[Any]], labels: list[NDArray[Any]]
+) -> dict[str, float]:
+    """Loss and metrics of arrays; labels as they stand in the data (not encoded)."""
+    targets = [output.encode(values) for output, values in zip(source.outputs, labels, strict=True)]
+    found = model.evaluate(
+        inputs if len(inputs) > 1 else inputs[0],
+        targets if len(targets) > 1 else targets[0],
+        batch_size=source.batch_size,
+        verbose=0,
+        return_dict=True,
+    )
+    return {name: float(value) for name, value in found.items()}
+
+
+def raw_outputs(model: keras.Model, inputs: list[NDArray[Any]], batch_size: int) -> list[NDArray[Any]]:
+    """Outputs of the model on arrays, one array per output."""
+    found = model.predict(inputs if len(inputs) > 1 else inputs[0], batch_size=batch_size, verbose=0)
+    return list(found) if isinstance(found, (list, tuple)) else [found]
+
+
+@functools.lru_cache(maxsize=_CACHED_MODELS)
+def load_cached(source: ModelSource, trial: str, generation: int) -> keras.Model:
+    """Load a model once per process: Spark uses its Python workers again."""
+    from cerebro_nas.tracking import quiet_libraries
+
+    quiet_libraries()
+    return source.load(trial, generation)
+
+
+def feature_specs(source: ModelSource) -> list[ColumnSpec]:
+    """The feature columns, in order."""
+    return [spec for group in source.inputs for spec in group]
+
+
+def check_columns(df: DataFrame, names: list[str]) -> None:
+    """Refuse a DataFrame that lacks a column."""
+    missing = [name for name in names if name not in df.columns]
+    if missing:
+        raise ConfigError(
+            f"The DataFrame must have the columns {names}. "
+            f"Received: columns={df.columns}, without {missing}. Add them, or rename yours."
+        )
+
+
+def to_tensor(values: Any, spec: ColumnSpec) -> NDArray[Any]:
+    """Turn a pandas column into an array of shape (n, *spec.shape) and the stored type.
+
+    Raises:
+        DataError: values are missing, or have another size.
+    """
+    rows = [_cell(value) for value in values]
+    missing = sum(row is None for row in rows)
+    size = int(np.prod(spec.shape, dtype=np.int64))
+    sizes = {np.size(row) for row in rows if row is not None}
+    if missing or sizes - {size}:
+        raise DataError(
+            f"Column {spec.name!r} must hold {size} number(s) in each row, as in training. "
+            f"Received: {missing} missing and sizes {sorted(sizes)}. Clean the column first."
+        )
+    return np.asarray(rows, dtype=spec.dtype).reshape(len(rows), *spec.shape)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, (bytes, bytearray)):
+        return np.load(io.BytesIO(value), allow_pickle=False)
+    return value
+
+
+def _labels(values: Any) -> NDArray[Any]:
+    first = next((value for value in values if value is not None), None)
+    if isinstance(first, (list, tuple, np.ndarray)):
+        return np.stack([np.asarray(value) for value in values])
+    return np.asarray(values.to_numpy())
+
+
+def _plain(df: DataFrame, name: str) -> Column:
+    """The column as Arrow can carry it to pandas: Spark ML vectors become arrays."""
+    from pyspark.sql import functions as F
+
+    column = F.col(f"`{name}`")
+    if type(df.schema[name].dataType).__name__ != "VectorUDT":
+        return column
+    from pyspark.ml.functions import vector_to_array
+
+    return vector_to_array(column)
+
+
+def _predictions(model: keras.Model, source: ModelSource, columns: dict[str, NDArray[Any]]) -> pd.DataFrame:
+    import pandas as pd
+
+    found: dict[str, Any] = {}
+    raw = raw_outputs(model, source.assemble(columns), source.batch_size)
+    for number, (output, values) in enumerate(zip(source.outputs, raw, strict=True)):
+        labels = output.decode(values)
+        found[f"output_{number}"] = list(values.reshape(len(values), -1).astype(np.float32))
+        found[f"prediction_{number}"] = list(labels) if labels.ndim > 1 else labels
+    return pd.DataFrame(found)
+
+
+def _output_type() -> DataType:
+    from pyspark.sql.types import ArrayType
+    from pyspark.sql.types import FloatType
+
+    return ArrayType(FloatType())
+
+
+def _label_type(output: OutputSpec) -> DataType:
+    from pyspark.sql import types as T
+
+    if output.kind == "values":
+        return T.ArrayType(T.DoubleType()) if output.width > 1 else T.DoubleType()
+    first = output.classes[0]
+    if isinstance(first, str):
+        return T.StringType()
+    return T.LongType() if isinstance(first, int) else T.DoubleType()

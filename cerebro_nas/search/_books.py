@@ -1,0 +1,166 @@
+"""The books of a running search: one record per trial, and the view of the whole that displays show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from typing import Any
+
+from cerebro_nas.tracking import BestTrial
+from cerebro_nas.tracking import Direction
+from cerebro_nas.tracking import FinishedTrial
+from cerebro_nas.tracking import RunningTrial
+from cerebro_nas.tracking import SearchView
+from cerebro_nas.tracking import TrialCost
+from cerebro_nas.tracking import TrialCounts
+from cerebro_nas.tracking import TrialRecord
+from cerebro_nas.tracking import WorkerView
+from cerebro_nas.tracking import short_hyperparameters
+
+if TYPE_CHECKING:
+    from cerebro_nas.hopper import Snapshot
+    from cerebro_nas.hopper import UnitReport
+
+_FINAL = ("COMPLETED", "STOPPED", "FAILED", "REJECTED")
+
+
+class Books:
+    """Keeps a `TrialRecord` for every trial, in the order they were made.
+
+    Args:
+        project: name of the project.
+        tuner: name of the tuner.
+        objective: metric that is optimised; `direction` the way.
+        max_trials: trials at most, None for no limit.
+        epochs: epochs of a trial at most.
+    """
+
+    def __init__(
+        self, *, project: str, tuner: str, objective: str, direction: Direction, max_trials: int | None, epochs: int
+    ) -> None:
+        self.project = project
+        self.tuner = tuner
+        self.objective = objective
+        self.direction: Direction = direction
+        self.max_trials = max_trials
+        self.epochs = epochs
+        self._records: dict[str, TrialRecord] = {}
+        self._ended: list[FinishedTrial] = []
+        self._busy: dict[str, float] = {}
+        self._units: dict[str, int] = {}
+        self._best: BestTrial | None = None
+        self._unit_seconds = 0.0
+
+    @property
+    def records(self) -> tuple[TrialRecord, ...]:
+        """All records, oldest first."""
+        return tuple(self._records.values())
+
+    def __getitem__(self, trial: str) -> TrialRecord:
+        return self._records[trial]
+
+    @property
+    def best(self) -> BestTrial | None:
+        """The best trial so far."""
+        return self._best
+
+    def open(self, trial: str, hyperparameters: Mapping[str, Any], parameters: int | None = None) -> None:
+        """Begin the record of a trial."""
+        self._records[trial] = TrialRecord(
+            trial=trial, status="WAITING", hyperparameters=dict(hyperparameters), cost=TrialCost(parameters=parameters)
+        )
+
+    def unit(self, worker: str, trial: str, report: UnitReport) -> None:
+        """Count a unit that was done."""
+        self._busy[worker] = self._busy.get(worker, 0.0) + report.busy_seconds
+        self._units[worker] = self._units.get(worker, 0) + 1
+        self._unit_seconds += report.seconds
+        record = self._records[trial]
+        cost = replace(record.cost, seconds=record.cost.seconds + report.seconds, units=record.cost.units + 1)
+        self._records[trial] = replace(record, status="RUNNING", cost=cost)
+
+    def epoch(self, trial: str, epoch: int, metrics: dict[str, float]) -> bool:
+        """Enter the metrics of an epoch; say whether it is the trial's best so far."""
+        record = self._records[trial]
+        # After a fault a trial may go back to an earlier epoch; what followed is then entered again.
+        history = (*record.history[:epoch], dict(metrics))
+        record = replace(
+            record, metrics=dict(metrics), history=history, cost=replace(record.cost, epochs=len(history))
+        )
+        self._records[trial] = record
+        if record.best_epoch(self.objective, self.direction) != epoch:
+            return False
+        self._note_best(record, metrics[self.objective])
+        return True
+
+    def close(self, trial: str, status: str, reason: str) -> None:
+        """End the record of a trial."""
+        record = replace(self._records[trial], status=status, reason=reason)
+        self._records[trial] = record
+        value = record.best_value(self.objective, self.direction)
+        self._ended.append(
+            FinishedTrial(trial, status, reason, value, epochs=record.cost.epochs, seconds=record.cost.seconds)
+        )
+
+    def view(self, snapshot: Snapshot, elapsed: float) -> SearchView:
+        """Describe the search for a display."""
+        live_units = sum(t.units_total - t.units_done for t in snapshot.trials)
+        done = sum(self._units.values())
+        return SearchView(
+            project=self.project,
+            tuner=self.tuner,
+            objective=self.objective,
+            direction=self.direction,
+            max_trials=self.max_trials,
+            counts=self._counts(snapshot),
+            best=self._best,
+            workers=tuple(self._worker(w.worker, w.unit, elapsed) for w in snapshot.workers),
+            running=tuple(
+                RunningTrial(t.trial, t.epoch, t.epochs, self._records[t.trial].metrics.get(self.objective))
+                for t in snapshot.trials
+            ),
+            finished=tuple(self._ended),
+            units_done=done,
+            units_known=done + live_units,
+            elapsed=elapsed,
+            eta=self._eta(snapshot),
+        )
+
+    def _counts(self, snapshot: Snapshot) -> TrialCounts:
+        ended = TrialCounts.of(record.status for record in self._records.values() if record.status in _FINAL)
+        running = sum(trial.units_done > 0 or trial.worker is not None for trial in snapshot.trials)
+        return replace(ended, running=running, waiting=len(snapshot.trials) - running)
+
+    def _worker(self, worker: str, unit: Any, elapsed: float) -> WorkerView:
+        share = min(1.0, self._busy.get(worker, 0.0) / elapsed) if elapsed > 0 else 0.0
+        view = WorkerView(worker, units_done=self._units.get(worker, 0), busy_share=share)
+        if unit is None:
+            return view
+        shard = f"{unit.shard.split} {unit.shard.index}" if unit.shard is not None else ""
+        return replace(view, trial=unit.trial, phase=unit.phase, epoch=unit.epoch, shard=shard)
+
+    def _eta(self, snapshot: Snapshot) -> float | None:
+        """Live trials by their measured costs, those not proposed yet by the mean of the finished ones."""
+        if snapshot.remaining_seconds is None:
+            return None
+        ended = [record for record in self._records.values() if record.status in ("COMPLETED", "STOPPED")]
+        if self.max_trials is None or not snapshot.workers:
+            return None
+        to_come = max(0, self.max_trials - len(ended) - len(snapshot.trials) - self._failed())
+        if not to_come:
+            return snapshot.remaining_seconds
+        if not ended:
+            return None
+        mean = sum(record.cost.seconds for record in ended) / len(ended)
+        return snapshot.remaining_seconds + to_come * mean / len(snapshot.workers)
+
+    def _failed(self) -> int:
+        return sum(record.status == "FAILED" for record in self._records.values())
+
+    def _note_best(self, record: TrialRecord, value: float) -> None:
+        if self._best is not None and not (
+            value > self._best.value if self.direction == "max" else value < self._best.value
+        ):
+            return
+        self._best = BestTrial(record.trial, value, short_hyperparameters(record.hyperparameters))

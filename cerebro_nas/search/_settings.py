@@ -1,0 +1,207 @@
+"""What the user has said so far, from three calls, and what it comes to."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from typing import TYPE_CHECKING
+from typing import Any
+
+from cerebro_nas.errors import ConfigError
+from cerebro_nas.storage import LocalStore
+from cerebro_nas.storage import check_name
+
+if TYPE_CHECKING:
+    from cerebro_nas.backend import Backend
+    from cerebro_nas.storage import Store
+
+_DEFAULTS: dict[str, Any] = {
+    "project_name": "auto_model",
+    "max_trials": 100,
+    "directory": None,
+    "objective": None,
+    "tuner": "greedy",
+    "overwrite": False,
+    "max_model_size": None,
+    "parallelism": None,
+    "hyperparameters": None,
+    "seed": None,
+}
+_AUTO_EPOCHS = 1000
+_AUTO_PATIENCE = 10
+
+
+@dataclass
+class Settings:
+    """Settings by name; a later `update` wins over an earlier one, except that None says nothing."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    tuner_options: dict[str, Any] = field(default_factory=dict)
+
+    def update(self, **given: Any) -> None:
+        """Take over every setting that is not None."""
+        self.values.update({name: value for name, value in given.items() if value is not None})
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _DEFAULTS:
+            raise AttributeError(name)
+        return self.values.get(name, _DEFAULTS[name])
+
+    def check(self) -> None:
+        """Check what can be checked without data.
+
+        Raises:
+            ConfigError: a setting cannot be used.
+        """
+        check_name(self.project_name)
+        _check_count("max_trials", self.max_trials)
+        for name in ("max_model_size", "parallelism"):
+            if getattr(self, name) is not None:
+                _check_count(name, getattr(self, name))
+        if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0):
+            raise ConfigError(f"`seed` must be a non-negative integer. Received: seed={self.seed!r}. Pass one, or None.")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What `resource_bind` was given, checked."""
+
+    backend: Backend
+    store: Store
+    validation: float | str
+    evaluation_metric: str
+    label_columns: tuple[str, ...]
+    feature_columns: tuple[str, ...]
+    verbose: int
+
+    @property
+    def default_objective(self) -> str:
+        """The objective that `evaluation_metric` names, on the validation split."""
+        name = "accuracy" if self.evaluation_metric == "acc" else self.evaluation_metric
+        return name if name.startswith("val_") else f"val_{name}"
+
+
+def make_resources(
+    *,
+    backend: Any,
+    store: Any,
+    validation: Any,
+    evaluation_metric: Any,
+    label_columns: Any,
+    feature_columns: Any,
+    verbose: Any,
+) -> Resources:
+    """Check the arguments of `resource_bind`.
+
+    Raises:
+        ConfigError: one of them cannot be used.
+    """
+    from cerebro_nas.backend import Backend
+    from cerebro_nas.storage import Store
+
+    if not isinstance(backend, Backend):
+        raise ConfigError(
+            "`backend` must be a backend such as `SparkBackend(spark_context=sc, num_workers=2)`. "
+            f"Received: backend={backend!r} (of type {type(backend).__name__}). Pass one from `cerebro_nas.backend`."
+        )
+    if isinstance(store, str):
+        store = LocalStore(store)
+    if not isinstance(store, Store):
+        raise ConfigError(
+            "`store` must be a store such as `LocalStore(prefix_path=...)`, or a path. "
+            f"Received: store={store!r} (of type {type(store).__name__}). Pass one from `cerebro_nas.storage`."
+        )
+    if not isinstance(evaluation_metric, str) or not evaluation_metric:
+        raise ConfigError(
+            "`evaluation_metric` must be the name of a metric, such as 'accuracy' or 'loss'. "
+            f"Received: evaluation_metric={evaluation_metric!r}. Pass a name."
+        )
+    if verbose not in (0, 1, 2, "auto"):
+        raise ConfigError(f"`verbose` must be 0, 1, 2 or 'auto'. Received: verbose={verbose!r}. Choose one of them.")
+    return Resources(
+        backend=backend,
+        store=store,
+        validation=_checked_validation(validation),
+        evaluation_metric=evaluation_metric,
+        label_columns=_names("label_columns", label_columns),
+        feature_columns=_names("feature_columns", feature_columns),
+        verbose=verbose,
+    )
+
+
+@dataclass(frozen=True)
+class FitArguments:
+    """What `fit` was given, checked."""
+
+    batch_size: int
+    epochs: int
+    input_shape: tuple[int, ...] | None
+    patience: int | None
+
+
+def make_fit_arguments(*, batch_size: Any, epochs: Any, input_shape: Any) -> FitArguments:
+    """Check the arguments of `fit`; `epochs=None` means up to 1000 with early stopping, as in AutoKeras.
+
+    Raises:
+        ConfigError: one of them cannot be used.
+    """
+    _check_count("batch_size", batch_size)
+    patience = None
+    if epochs is None:
+        epochs, patience = _AUTO_EPOCHS, _AUTO_PATIENCE
+    _check_count("epochs", epochs)
+    if input_shape is not None:
+        if isinstance(input_shape, int):
+            input_shape = (input_shape,)
+        if not isinstance(input_shape, Sequence) or not input_shape or not all(_is_count(n) for n in input_shape):
+            raise ConfigError(
+                "`input_shape` must be a tuple of positive integers, the shape of one row without the batch "
+                f"dimension. Received: input_shape={input_shape!r}. Pass for example (28, 28, 1)."
+            )
+        input_shape = tuple(int(n) for n in input_shape)
+    return FitArguments(int(batch_size), int(epochs), input_shape, patience)
+
+
+def refuse_unknown(kwargs: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    """Refuse keyword arguments that nothing would read.
+
+    Raises:
+        ConfigError: there is one; the message names the nearest known one.
+    """
+    for name, value in kwargs.items():
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Known arguments are: {', '.join(sorted(known))}."
+        raise ConfigError(f"`{where}` has no argument {name!r}. Received: {name}={value!r}. {hint}")
+
+
+def _checked_validation(value: Any) -> float | str:
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and 0 < value < 1:
+        return float(value)
+    raise ConfigError(
+        "`validation` must be a fraction between 0 and 1, or the name of a boolean column. "
+        f"Received: validation={value!r}. Pass for example 0.2."
+    )
+
+
+def _names(argument: str, value: Any) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, Sequence) or not names or not all(isinstance(n, str) and n for n in names):
+        raise ConfigError(
+            f"`{argument}` must be a list of column names. Received: {argument}={value!r}. Pass for example ['x']."
+        )
+    return tuple(names)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _check_count(name: str, value: Any) -> None:
+    if not _is_count(value):
+        raise ConfigError(f"`{name}` must be a positive integer. Received: {name}={value!r}. Pass 1 or more.")

@@ -1,0 +1,90 @@
+"""Early stopping of a candidate, as the user asked for it with `keras.callbacks.EarlyStopping`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cerebro_nas.errors import ConfigError
+from cerebro_nas.tuners import make_objective
+
+
+@dataclass(frozen=True)
+class StoppingRule:
+    """When a candidate stops improving.
+
+    Attributes:
+        monitor: metric watched, e.g. `"val_loss"`.
+        direction: `"min"` or `"max"`.
+        patience: epochs without improvement that are borne.
+        min_delta: smallest change that counts as an improvement.
+        baseline: value that the metric has to beat to count as an improvement, or None.
+        start_from_epoch: epochs before watching begins.
+    """
+
+    monitor: str = "val_loss"
+    direction: str = "min"
+    patience: int = 0
+    min_delta: float = 0.0
+    baseline: float | None = None
+    start_from_epoch: int = 0
+
+    def should_stop(self, history: Sequence[dict[str, float]]) -> bool:
+        """Whether a candidate with these metrics, one dict an epoch, should stop now."""
+        best = self.baseline
+        waited = 0
+        for epoch, metrics in enumerate(history):
+            value = metrics.get(self.monitor)
+            if epoch < self.start_from_epoch or value is None:
+                continue
+            if best is None or self._improves(value, best):
+                best, waited = value, 0
+            else:
+                waited += 1
+        # Keras counts patience=0 like patience=1: the first epoch without improvement ends the training.
+        return waited >= max(self.patience, 1)
+
+    def _improves(self, value: float, best: float) -> bool:
+        if self.direction == "max":
+            return value - self.min_delta > best
+        return value + self.min_delta < best
+
+
+def split_callbacks(callbacks: Sequence[Any] | None) -> tuple[list[StoppingRule], list[str]]:
+    """Read the callbacks a search understands: stopping rules, and log directories for TensorBoard.
+
+    Raises:
+        ConfigError: a callback of another kind is given. Candidates train in pieces on many workers, where a Keras
+            callback with code of its own would see neither whole epochs nor a model that stays.
+    """
+    if not callbacks:
+        return [], []
+    import keras
+
+    rules: list[StoppingRule] = []
+    logdirs: list[str] = []
+    for callback in callbacks:
+        if isinstance(callback, keras.callbacks.EarlyStopping):
+            rules.append(_rule(callback))
+        elif isinstance(callback, keras.callbacks.TensorBoard):
+            logdirs.append(str(callback.log_dir))
+        else:
+            raise ConfigError(
+                "`callbacks` may hold `keras.callbacks.EarlyStopping` and `keras.callbacks.TensorBoard`: candidates "
+                "hop between workers, so other callbacks cannot follow them. "
+                f"Received: callbacks={[type(c).__name__ for c in callbacks]}. Remove {type(callback).__name__}."
+            )
+    return rules, logdirs
+
+
+def _rule(callback: Any) -> StoppingRule:  # noqa: ANN401 - Keras ships no types
+    direction = callback.mode if callback.mode in ("min", "max") else make_objective(callback.monitor).direction
+    return StoppingRule(
+        monitor=callback.monitor,
+        direction=direction,
+        patience=int(callback.patience),
+        min_delta=abs(float(callback.min_delta)),
+        baseline=None if callback.baseline is None else float(callback.baseline),
+        start_from_epoch=int(callback.start_from_epoch),
+    )

@@ -1,0 +1,126 @@
+"""Decoding shards: Arrow columns to NumPy tensors, without a copy where the layout allows it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import Protocol
+
+import numpy as np
+
+from cerebro_nas.errors import CorruptStateError
+from cerebro_nas.errors import StoreError
+from cerebro_nas.storage._names import local_path
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+
+class Column(Protocol):
+    """What is read of a column's description (`cerebro_nas.worker.ColumnSpec`)."""
+
+    @property
+    def name(self) -> str:
+        """Column in the file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one row's tensor."""
+
+    @property
+    def dtype(self) -> str:
+        """NumPy name of the stored type."""
+
+    @property
+    def encoding(self) -> str:
+        """`"scalar"`, `"list"` or `"npy"`."""
+
+
+class ShardFile(Protocol):
+    """What is read of a shard's description (`cerebro_nas.worker.ShardSpec`)."""
+
+    @property
+    def path(self) -> str:
+        """File, relative to the data set's directory."""
+
+    @property
+    def rows(self) -> int:
+        """Rows it must have."""
+
+
+def read_shard(url: str, shard: ShardFile, columns: Sequence[Column]) -> dict[str, NDArray[Any]]:
+    """Read columns of a shard, as arrays of shape (rows, *column.shape).
+
+    Raises:
+        StoreError: the file cannot be read.
+        CorruptStateError: it has other rows or columns than the description says.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = local_path(url) / shard.path
+    try:
+        table = pq.read_table(path, columns=[column.name for column in columns], partitioning=None)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"Shard {path} could not be read: {error}.") from error
+    if table.num_rows != shard.rows:
+        raise CorruptStateError(f"Shard {path} has {table.num_rows} rows where {shard.rows} were written.")
+    return {column.name: decode_column(table.column(column.name), column) for column in columns}
+
+
+def decode_column(values: pa.ChunkedArray, column: Column) -> NDArray[Any]:
+    """Turn an Arrow column into an array of shape (n, *column.shape).
+
+    Raises:
+        CorruptStateError: there are nulls, or rows of another size.
+    """
+    if values.null_count:
+        raise CorruptStateError(f"Column {column.name!r} holds {values.null_count} null(s), and none were written.")
+    decode = {"scalar": _scalar, "list": _list, "npy": _npy}[column.encoding]
+    parts = [decode(chunk, column) for chunk in values.chunks if len(chunk)]
+    if not parts:
+        return np.empty((0, *column.shape), dtype=object if column.dtype == "str" else column.dtype)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _scalar(chunk: pa.Array, column: Column) -> NDArray[Any]:
+    if column.dtype == "str":
+        return np.asarray(chunk.to_pylist(), dtype=object)
+    return np.asarray(chunk.to_numpy(zero_copy_only=False), dtype=column.dtype)
+
+
+def _list(chunk: pa.Array, column: Column) -> NDArray[Any]:
+    size = int(np.prod(column.shape, dtype=np.int64))
+    flat = chunk.flatten()
+    if flat.null_count or len(flat) != size * len(chunk):
+        raise CorruptStateError(f"Column {column.name!r} has rows that are not of {size} numbers.")
+    return np.asarray(flat.to_numpy(zero_copy_only=False), dtype=column.dtype).reshape(len(chunk), *column.shape)
+
+
+def _npy(chunk: pa.Array, column: Column) -> NDArray[Any]:
+    """Rows hold .npy files of one shape: the header is read once and skipped in all."""
+    first = chunk[0].as_py()
+    head = io.BytesIO(first)
+    tensor = np.load(head, allow_pickle=False)
+    if tensor.shape != column.shape or tensor.dtype != np.dtype(column.dtype):
+        raise CorruptStateError(
+            f"Column {column.name!r} holds {tensor.dtype} of shape {tensor.shape} where {column.dtype} of shape "
+            f"{column.shape} was written."
+        )
+    width, offset_type = len(first), np.int64 if "large" in str(chunk.type) else np.int32
+    offsets = np.frombuffer(chunk.buffers()[1], dtype=offset_type)[chunk.offset : chunk.offset + len(chunk) + 1]
+    if (np.diff(offsets) != width).any():
+        raise CorruptStateError(f"Column {column.name!r} has rows of differing size.")
+    raw = np.frombuffer(chunk.buffers()[2], dtype=np.uint8)[offsets[0] : offsets[-1]].reshape(len(chunk), width)
+    header = raw[:, : width - tensor.nbytes]
+    if (header != header[0]).any():
+        # Rows of one size could still differ in their headers (Fortran order, say): then each is read for itself.
+        return np.stack([np.load(io.BytesIO(item.as_py()), allow_pickle=False) for item in chunk])
+    body = np.ascontiguousarray(raw[:, width - tensor.nbytes :]).view(tensor.dtype)
+    order = "F" if np.isfortran(tensor) else "C"
+    if order == "F":
+        return np.stack([np.load(io.BytesIO(item.as_py()), allow_pickle=False) for item in chunk])
+    return body.reshape(len(chunk), *column.shape)
