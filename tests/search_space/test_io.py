@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import autokeras as ak
+import keras
+import pytest
+
+from cerebro_nas.data._types import PreparedData
+from cerebro_nas.errors import ConfigError
+from cerebro_nas.search_space import SearchSpace
+from cerebro_nas.worker import ColumnSpec
+
+Prepare = Callable[..., PreparedData]
+
+
+def configured(node: Any, head: Any, prepared: PreparedData, **kwargs: Any) -> SearchSpace:
+    space = SearchSpace(node, head(ak.DenseBlock()(node)))
+    space.configure(prepared, batch_size=32, epochs=2, **kwargs)
+    return space
+
+
+@pytest.mark.parametrize(
+    ("classes", "label_shape", "kwargs", "shape", "target", "loss"),
+    [
+        (("a", "b", "c"), (), {}, (3,), {"kind": "classes", "classes": ["a", "b", "c"], "as": "onehot"}, "Categorical"),
+        ((1, 2), (), {}, (1,), {"kind": "classes", "classes": [1, 2], "as": "binary"}, "Binary"),
+        (
+            (0, 1),
+            (),
+            {"loss": "binary_crossentropy"},
+            (1,),
+            {"kind": "classes", "classes": [0, 1], "as": "binary"},
+            "B",
+        ),
+        ((0, 1), (), {"loss": "kl_divergence"}, (2,), {"kind": "classes", "classes": [0, 1], "as": "onehot"}, "kl"),
+        ((0, 1, 2), (3,), {}, (3,), {"kind": "values"}, "Categorical"),
+        ((0, 1), (2,), {}, (2,), {"kind": "values"}, "Categorical"),
+        ((0, 1), (2,), {"num_classes": 2}, (2,), {"kind": "values"}, "Categorical"),
+        ((), (4,), {"multi_label": True}, (4,), {"kind": "values"}, "Binary"),
+        ((), (1,), {}, (1,), {"kind": "values"}, "Binary"),
+        ((0, 1, 2), (), {"num_classes": 3}, (3,), {"kind": "classes", "classes": [0, 1, 2], "as": "onehot"}, "Categ"),
+    ],
+)
+def test_classification_follows_the_labels(
+    prepare: Prepare, classes: Any, label_shape: Any, kwargs: Any, shape: Any, target: Any, loss: str
+) -> None:
+    head = ak.ClassificationHead(**kwargs)
+    space = configured(ak.ImageInput(), head, prepare(classes=classes, label_shape=label_shape))
+
+    assert space.targets == (target,)
+    assert head.shape == shape
+    assert all(type(size) is int for size in head.shape)
+    assert loss in (head.loss if isinstance(head.loss, str) else type(head.loss).__name__)
+
+
+def test_what_the_user_set_on_the_head_is_kept(prepare: Prepare) -> None:
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)
+    head = ak.ClassificationHead(num_classes=3, loss=loss, metrics=["accuracy", keras.metrics.AUC(name="auc")])
+    space = configured(ak.ImageInput(), head, prepare())
+
+    assert head.loss is loss
+    assert space.metric_names == ("loss", "accuracy", "auc")
+
+
+@pytest.mark.parametrize(("label_shape", "shape"), [((), (1,)), ((3,), (3,))])
+def test_regression_takes_values(prepare: Prepare, label_shape: Any, shape: Any) -> None:
+    head = ak.RegressionHead()
+    space = configured(ak.Input(), head, prepare(shape=(4,), label_shape=label_shape, label_dtype="float64"))
+
+    assert (head.shape, space.targets) == (shape, ({"kind": "values"},))
+
+
+@pytest.mark.parametrize(
+    ("node", "head", "data", "message"),
+    [
+        (ak.ImageInput, ak.ClassificationHead, {"shape": (784,)}, r"input_shape=\(28, 28, 1\)"),
+        (ak.ImageInput, ak.ClassificationHead, {"classes": (7,)}, "at least two classes"),
+        (ak.ImageInput, lambda: ak.ClassificationHead(num_classes=5), {}, "should be 3.*num_classes=5"),
+        (ak.ImageInput, lambda: ak.ClassificationHead(multi_label=True), {}, "multi_label"),
+        (ak.ImageInput, ak.ClassificationHead, {"label_shape": (2, 2)}, "one-hot"),
+        (ak.ImageInput, lambda: ak.RegressionHead(output_dim=2), {}, "output_dim=2"),
+        (ak.ImageInput, ak.RegressionHead, {"label_dtype": "str"}, "ClassificationHead"),
+        (ak.ImageInput, ak.ClassificationHead, {"labels": 2}, "one column for each of the 1 heads"),
+        (ak.Input, ak.RegressionHead, {"features": (ColumnSpec("name", (), "str", "scalar"),)}, "StringIndexer"),
+        (
+            ak.Input,
+            ak.RegressionHead,
+            {"features": (ColumnSpec("a", (3,), "float32", "list"), ColumnSpec("b", (), "float32", "scalar"))},
+            "one tensor column or several scalar",
+        ),
+    ],
+)
+def test_data_that_does_not_fit_is_refused(prepare: Prepare, node: Any, head: Any, data: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"(?s){message}.*") as caught:
+        configured(node(), head(), prepare(**data))
+    assert "Received: " in str(caught.value)
+
+
+def test_sparse_loss_is_refused() -> None:
+    node = ak.Input()
+    with pytest.raises(ConfigError, match="categorical_crossentropy"):
+        SearchSpace(node, ak.ClassificationHead(loss="sparse_categorical_crossentropy")(node))
+
+
+def test_inputs_take_the_columns_given(prepare: Prepare) -> None:
+    columns = tuple(ColumnSpec(name, (), dtype, "scalar") for name, dtype in (("a", "int8"), ("b", "float64")))
+    node = ak.StructuredDataInput()
+    space = configured(node, ak.RegressionHead(), prepare(features=columns))
+    assert (node.shape, node.dtype, space.features) == ((2,), "float32", (columns,))
+
+    nodes = [ak.Input(), ak.Input()]
+    merged = ak.Merge()([ak.DenseBlock()(item) for item in nodes])
+    two = SearchSpace(nodes, ak.RegressionHead()(merged))
+    two.configure(prepare(features=columns), batch_size=32, epochs=1)
+    assert two.features == ((columns[0],), (columns[1],))
+    two.configure(prepare(features=columns), feature_columns_per_input=[["b"], ["a"]], batch_size=32, epochs=1)
+    assert two.features == ((columns[1],), (columns[0],))
+    assert [item.dtype for item in nodes] == ["float32", "int8"]
+    for wrong in ([["a"]], [["a"], ["c"]], [["a"], []]):
+        with pytest.raises(ConfigError, match="feature_columns"):
+            two.configure(prepare(features=columns), feature_columns_per_input=wrong, batch_size=32, epochs=1)
