@@ -73,3 +73,7 @@ def __getattr__(name: str) -> object:
     if name == "TerminalReporter":
         return importlib.import_module("cerebro_nas.tracking._terminal").TerminalReporter
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
