@@ -56,7 +56,10 @@ def test_every_public_name_is_there(module: str) -> None:
     face = importlib.import_module(module)
     missing = [name for name in getattr(face, "__all__", []) if not hasattr(face, name)]
     assert not missing
-    assert set(getattr(face, "__all__", [])) <= set(dir(face))
+
+
+def test_lazy_names_are_offered_for_completion() -> None:
+    assert set(cerebro_nas.__all__) <= set(dir(cerebro_nas))
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
