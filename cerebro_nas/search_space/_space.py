@@ -33,7 +33,7 @@ class SearchSpace:
         inputs: an AutoKeras input, or a list of them.
         outputs: nodes that heads returned (functional API), or heads alone: then the blocks are those that AutoKeras
             chooses for the kind of input.
-        seed: seed of everything that building draws.
+        seed: seed of the initial weights of candidates that are built without one of their own.
         max_model_size: parameters that a candidate may have at most.
     """
 
@@ -131,13 +131,13 @@ class SearchSpace:
 
         return Explorer(self._probe, overrides, is_known).explore()
 
-    def build(self, hp: keras_tuner.HyperParameters, *, trial: str, seed: int) -> CandidateSpec:
+    def build(self, hp: keras_tuner.HyperParameters, *, trial: str, seed: int | None = None) -> CandidateSpec:
         """Build the candidate for these values; the model itself is dropped.
 
         Args:
             hp: the space with values; active hyperparameters without a value take their default.
             trial: identifier of the trial.
-            seed: seed of the initial weights.
+            seed: seed of the initial weights; that of the search space if None.
 
         Raises:
             BuildError: `reason="invalid_graph"` if Keras refuses the architecture, `"oversized"` if it has more than
@@ -158,7 +158,7 @@ class SearchSpace:
                     for head in self._heads
                 ),
                 adapted=data.adapted(model),
-                seed=seed,
+                seed=self.seed if seed is None else seed,
                 parameters=parameters,
             )
 

@@ -51,6 +51,20 @@ def test_equal_values_give_equal_text_and_other_optimizers_the_same_model(prepar
     assert json.loads(one.to_json())["trial"] == "a"
 
 
+def test_random_layers_have_equal_text_too(prepare: Prepare) -> None:
+    node = ak.ImageInput()
+    block = ak.ImageAugmentation(rotation_factor=0.1, translation_factor=0.1, contrast_factor=0.1)(node)
+    space = SearchSpace(node, ak.ClassificationHead(dropout=0.5)(block), seed=7)
+    space.configure(prepare(), batch_size=32, epochs=1)
+    hps = space.explore()
+    specs = [space.build(hps, trial="a") for _ in range(2)]
+
+    assert specs[0] == specs[1]
+    assert specs[0].seed == 7
+    assert "RandomRotation" in specs[0].model
+    assert "Dropout" in specs[0].model
+
+
 def test_candidates_train(prepare: Prepare) -> None:
     space = conv_space(prepare(mean=(3.0,) * 8, variance=(2.0,) * 8))
     spec = space.build(with_values(space.explore(), optimizer="adam_weight_decay"), trial="a", seed=1)
