@@ -32,9 +32,7 @@ class Checkpoints:
         failed: called with a message when a write failed; the state is still in the worker's memory.
     """
 
-    def __init__(
-        self, store: StateStore, stored: Callable[[str, int], None], failed: Callable[[str], None]
-    ) -> None:
+    def __init__(self, store: StateStore, stored: Callable[[str, int], None], failed: Callable[[str], None]) -> None:
         self._store = store
         self._stored = stored
         self._failed = failed

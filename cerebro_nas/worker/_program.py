@@ -270,6 +270,8 @@ class _Worker:
             where = "in no store" if self._store is None else "not in the store"
             raise _StateMissing(f"State {state.generation} of trial {trial} is {where} and no worker has it.")
         self._bytes_hopped += len(payload)
+        # From now on the scheduler takes this worker for the holder, also after a unit that changes nothing.
+        self._states.put(trial, state.generation, payload)
         return payload
 
     def _fetch_from_peer(self, message: RunMessage) -> bytes | None:

@@ -42,7 +42,9 @@ class Engine:
         if plan.get("do") == "stumble":
             raise RuntimeError("the reader stumbled")
         report = UnitReport(
-            rows=len(state), metrics={"loss": float(generation), "pid": float(os.getpid())}, seconds=0.1,
+            rows=len(state),
+            metrics={"loss": float(generation), "pid": float(os.getpid())},
+            seconds=0.1,
             busy_seconds=0.1,
         )
         if unit.phase == "evaluate":

@@ -291,7 +291,9 @@ def test_messages_survive_the_wire(message: RunMessage) -> None:
     assert decode(RunMessage, encode(message), 1 << 20) == message
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | _text, lambda x: st.lists(x) | st.dictionaries(_text, x)))
+@given(
+    st.recursive(st.none() | st.booleans() | st.integers() | _text, lambda x: st.lists(x) | st.dictionaries(_text, x))
+)
 def test_whatever_json_arrives_it_is_a_message_or_a_protocol_error(raw: Any) -> None:
     with pytest.raises(ProtocolError):
         decode(RunMessage, json.dumps(raw).encode(), 1 << 20)

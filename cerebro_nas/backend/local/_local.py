@@ -58,9 +58,7 @@ class LocalBackend(WorkerPool):
         return self._threads_per_worker or max(1, available_cores() // self._num_workers)
 
     def _keeper(self, session: Session, worker: str) -> threading.Thread:
-        return threading.Thread(
-            target=self._keep, args=(session, worker), name=f"cerebro-keeper-{worker}", daemon=True
-        )
+        return threading.Thread(target=self._keep, args=(session, worker), name=f"cerebro-keeper-{worker}", daemon=True)
 
     def _keep(self, session: Session, worker: str) -> None:
         attempt = 0

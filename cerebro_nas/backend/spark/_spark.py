@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import uuid
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _REASON_LENGTH = 500
+_ERROR_LINE = re.compile(r"[\w.]*(?:Error|Exception): .+")
 
 
 class SparkBackend(WorkerPool):
@@ -173,7 +175,7 @@ class SparkBackend(WorkerPool):
             self._spark.range(0, 1, 1, 1).mapInArrow(supervise, "value string").collect()
         except Exception as error:  # noqa: BLE001
             # Py4J and gRPC have their own classes for a job that failed; any of them means the same here.
-            return f"its Spark job failed: {_first_cause(error)[:_REASON_LENGTH]}"
+            return f"its Spark job failed: {_cause(error)[:_REASON_LENGTH]}"
         return None
 
     def _interrupt(self, worker: str, *, force: bool) -> None:
@@ -184,11 +186,11 @@ class SparkBackend(WorkerPool):
             _LOGGER.debug("Could not cancel the job of %s.", worker, exc_info=True)
 
 
-def _first_cause(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    # Py4J's first line says which call failed, the next one why.
-    telling = [line.lstrip(": ") for line in lines if not line.startswith("An error occurred while calling")]
-    return (telling or lines)[0]
+def _cause(error: Exception) -> str:
+    """The line that tells why: Spark's first one says which call failed, the last error of a traceback what of."""
+    lines = [line.lstrip(": ") for line in str(error).strip().splitlines() if not line.startswith(("\t", "  "))]
+    telling = [line for line in lines if _ERROR_LINE.match(line)]
+    return (telling or lines or [type(error).__name__])[-1]
 
 
 def _session_of(context: SparkContext | None, spark: SparkSession | None) -> SparkSession:
