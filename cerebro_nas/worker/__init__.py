@@ -1,8 +1,47 @@
 """The engine inside a worker. Importing this module loads neither TensorFlow nor Arrow."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from cerebro_nas.worker._errors import CandidateError
 from cerebro_nas.worker._spec import CandidateSpec
 from cerebro_nas.worker._spec import ColumnSpec
 from cerebro_nas.worker._spec import SearchSpec
 from cerebro_nas.worker._spec import ShardSpec
 
-__all__ = ["CandidateSpec", "ColumnSpec", "SearchSpec", "ShardSpec"]
+if TYPE_CHECKING:
+    from cerebro_nas.worker._engine import Engine
+    from cerebro_nas.worker._engine import UnitResult
+    from cerebro_nas.worker._model import build_model
+    from cerebro_nas.worker._state import dump_state
+    from cerebro_nas.worker._state import restore_state
+
+__all__ = [
+    "CandidateError",
+    "CandidateSpec",
+    "ColumnSpec",
+    "Engine",
+    "SearchSpec",
+    "ShardSpec",
+    "UnitResult",
+    "build_model",
+    "dump_state",
+    "restore_state",
+]
+
+_HOMES = {
+    "Engine": "_engine",
+    "UnitResult": "_engine",
+    "build_model": "_model",
+    "dump_state": "_state",
+    "restore_state": "_state",
+}
+
+
+def __getattr__(name: str) -> object:
+    # These load TensorFlow, and drivers need the specifications alone.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,271 @@
+"""The engine: runs one unit of one candidate after another, in one process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import time
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from cerebro_nas.errors import ConfigError
+from cerebro_nas.hopper import Unit
+from cerebro_nas.hopper import UnitReport
+from cerebro_nas.worker._errors import CandidateError
+from cerebro_nas.worker._loop import Loop
+from cerebro_nas.worker._model import build_model
+from cerebro_nas.worker._shard_cache import ShardCache
+from cerebro_nas.worker._shard_cache import Tensors
+from cerebro_nas.worker._shard_cache import chunks
+from cerebro_nas.worker._spec import CandidateSpec
+from cerebro_nas.worker._spec import SearchSpec
+from cerebro_nas.worker._state import dump_state
+from cerebro_nas.worker._state import restore_state
+
+_RESIDENT_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """What a unit gave: the report, and after training the state of `generation`."""
+
+    report: UnitReport
+    state: bytes | None
+    generation: int
+
+
+@dataclass
+class _Compiled:
+    """A compiled model with its loops, and whose state it holds at present."""
+
+    model: keras.Model
+    loop: Loop
+    holds: tuple[str, int] | None = None
+
+
+class Engine:
+    """Runs units.
+
+    Candidates with the same architecture share one compiled model, whose variables are set to the state of the
+    candidate at hand; the learning rate is one of them.
+
+    Args:
+        search: what holds for all units.
+        scratch: directory for decoded shards; `close` removes it.
+        max_models: compiled models kept; the least recently used goes first.
+        resident_bytes: bytes of shards kept in memory; a larger shard is streamed from disk in pieces.
+    """
+
+    def __init__(
+        self, search: SearchSpec, scratch: Path, *, max_models: int = 32, resident_bytes: int = _RESIDENT_BYTES
+    ) -> None:
+        scratch.mkdir(parents=True, exist_ok=True)
+        self._search = search
+        self._scratch = scratch
+        self._max_models = max_models
+        self._resident_bytes = resident_bytes
+        self._shards = ShardCache(search, scratch, resident_bytes)
+        self._compiled: OrderedDict[str, _Compiled] = OrderedDict()
+        self.progress = 0
+
+    def held_shards(self) -> list[tuple[str, int]]:
+        """Shards that are decoded, as (split, index)."""
+        return self._shards.held()
+
+    def preload(self, split: str, index: int) -> None:
+        """Decode a shard ahead of its first use."""
+        self._shards.resident(split, index)
+
+    @property
+    def traces(self) -> int:
+        """Graphs traced by the models that are kept."""
+        return sum(compiled.loop.traces for compiled in self._compiled.values())
+
+    @property
+    def num_models(self) -> int:
+        """Compiled models that are kept."""
+        return len(self._compiled)
+
+    def run(self, unit: Unit, spec: CandidateSpec, generation: int, fetch: Callable[[], bytes]) -> UnitResult:
+        """Run one unit.
+
+        Args:
+            unit: a train or evaluate unit.
+            spec: the candidate.
+            generation: train units in the state to start from; 0: initial weights from `spec.seed`.
+            fetch: returns the state of `generation`; called only if this engine does not hold it.
+
+        Raises:
+            CandidateError: the candidate is to blame (`nan_loss`, `oom`, `build_error`).
+            CorruptStateError: the state that `fetch` gave cannot be used.
+        """
+        if unit.shard is None:
+            raise ConfigError(
+                f"The engine runs units with a shard. Received: unit={unit}. Run function trials elsewhere."
+            )
+        try:
+            return self._run(unit, spec, generation, fetch)
+        except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+            self._forget(spec)
+            raise CandidateError("oom", f"The candidate does not fit into memory: {_brief(error)}") from error
+
+    def close(self) -> None:
+        """Forget everything and remove the scratch directory."""
+        self._compiled.clear()
+        self._shards = ShardCache(self._search, self._scratch, 0)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _run(self, unit: Unit, spec: CandidateSpec, generation: int, fetch: Callable[[], bytes]) -> UnitResult:
+        clock = _Clock()
+        split, index = unit.shard.split, unit.shard.index  # type: ignore[union-attr]
+        tensors = self._shards.load(split, index)
+        resident = self._shards.resident(split, index)
+        clock.lap("shard_s")
+        compiled, is_new = self._get(spec, tensors)
+        clock.lap("build_s")
+        self._set_state(compiled, spec, generation, fetch, is_new)
+        clock.lap("state_in_s")
+        if unit.phase == "train":
+            # What the variables hold is no generation at all until the sub-epoch is done.
+            compiled.holds = None
+        traces = compiled.loop.traces
+        metrics = self._loop(compiled.loop, unit, tensors, resident)
+        busy = clock.lap("steps_s")
+        state = None
+        if unit.phase == "train":
+            _check_finite(metrics, unit)
+            generation += 1
+            state = dump_state(compiled.model, {"trial": unit.trial, "generation": generation})
+            compiled.holds = (unit.trial, generation)
+        clock.lap("state_out_s")
+        detail = {**clock.laps, "traces": float(compiled.loop.traces - traces), "state_bytes": float(len(state or b""))}
+        return UnitResult(UnitReport(tensors.rows, metrics, clock.total, busy, detail), state, generation)
+
+    # --- models -------------------------------------------------------------------------------------------------------
+
+    def _get(self, spec: CandidateSpec, tensors: Tensors) -> tuple[_Compiled, bool]:
+        key = compile_key(spec)
+        if key in self._compiled:
+            self._compiled.move_to_end(key)
+            return self._compiled[key], False
+        compiled = self._build(spec, tensors)
+        self._compiled[key] = compiled
+        while len(self._compiled) > self._max_models:
+            self._compiled.popitem(last=False)
+        return compiled, True
+
+    def _build(self, spec: CandidateSpec, tensors: Tensors) -> _Compiled:
+        try:
+            model = build_model(spec)
+            compiled = _Compiled(model, Loop(model, tensors.inputs, tensors.targets))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CandidateError("build_error", f"Keras refuses the architecture: {_brief(error)}") from error
+        compiled.holds = (spec.trial, 0)
+        return compiled
+
+    def _set_state(
+        self, compiled: _Compiled, spec: CandidateSpec, generation: int, fetch: Callable[[], bytes], is_new: bool
+    ) -> None:
+        if compiled.holds == (spec.trial, generation):
+            return
+        compiled.holds = None
+        if generation == 0:
+            # A fresh model draws its seeds in the order of construction, which only construction repeats.
+            restore_state(compiled.model, dump_state(build_model(spec), {}))
+        else:
+            restore_state(compiled.model, fetch())
+        compiled.holds = (spec.trial, generation)
+
+    def _forget(self, spec: CandidateSpec) -> None:
+        self._compiled.pop(compile_key(spec), None)
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    def _loop(self, loop: Loop, unit: Unit, tensors: Tensors, resident: Any) -> dict[str, float]:
+        size = self._search.batch_size
+        loop.reset_metrics()
+        if unit.phase == "train":
+            order = row_order(self._search.seed, unit, tensors.rows)
+            if resident is not None:
+                loop.train(*resident, tf.constant(order), size)
+                self.progress += 1
+                return loop.metrics()
+            for part in self._parts(tensors, order):
+                picked = tensors.take(part)
+                loop.train(*_constants(picked), tf.range(len(part)), size)
+                self.progress += 1
+            return loop.metrics()
+        if resident is not None:
+            loop.test(*resident, size)
+            self.progress += 1
+            return loop.metrics()
+        for part in self._parts(tensors, np.arange(tensors.rows, dtype=np.int32)):
+            loop.test(*_constants(tensors.take(part)), size)
+            self.progress += 1
+        return loop.metrics()
+
+    def _parts(self, tensors: Tensors, order: NDArray[np.int32]) -> Any:
+        row_bytes = max(1, tensors.nbytes // max(1, tensors.rows))
+        # An eighth of the budget at a time: the next piece is gathered while the last one may still be referenced.
+        return chunks(order, self._search.batch_size, row_bytes, self._resident_bytes // 8)
+
+
+class _Clock:
+    """Seconds by part."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter()
+        self.laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> float:
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now
+        return self.laps[name]
+
+    @property
+    def total(self) -> float:
+        return self._last - self._start
+
+
+def compile_key(spec: CandidateSpec) -> str:
+    """What candidates must share to use one compiled model; a constant learning rate is state, not structure."""
+    optimizer = json.loads(json.dumps(spec.optimizer))
+    config = optimizer.get("config", {})
+    if isinstance(config.get("learning_rate"), (int, float)):
+        config["learning_rate"] = None
+    parts = [spec.model, optimizer, spec.loss, spec.metrics, spec.adapted]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def row_order(seed: int, unit: Unit, rows: int) -> NDArray[np.int32]:
+    """Order of the rows of a train unit: depends on the search's seed, trial, epoch and shard, not on the attempt."""
+    index = unit.shard.index if unit.shard is not None else 0
+    entropy = [seed, zlib.crc32(unit.trial.encode()), unit.epoch, index]
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
+    return generator.permutation(rows).astype(np.int32)
+
+
+def _constants(tensors: Tensors) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    return tuple(map(tf.constant, tensors.inputs)), tuple(map(tf.constant, tensors.targets))
+
+
+def _check_finite(metrics: dict[str, float], unit: Unit) -> None:
+    loss = metrics.get("loss", math.nan)
+    if not math.isfinite(loss):
+        raise CandidateError("nan_loss", f"The training loss became {loss} in epoch {unit.epoch} on {unit.shard}.")
+
+
+def _brief(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0][:500]

@@ -1,0 +1,17 @@
+"""The failure that is a candidate's own."""
+
+from __future__ import annotations
+
+from cerebro_nas.errors import CerebroNasError
+
+
+class CandidateError(CerebroNasError, RuntimeError):
+    """A candidate cannot go on: it fails, and the search goes on.
+
+    Attributes:
+        reason: one word: `nan_loss`, `oom` or `build_error`.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -1,0 +1,75 @@
+"""A whole sub-epoch inside one TensorFlow graph.
+
+The data, the order of rows and the batch size are arguments, so that one trace serves every shard; learning rates are
+variables of the optimizer, so that it serves every candidate of one architecture. There is no XLA: inside a loop it
+makes convolutions many times slower on CPUs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+class Loop:
+    """Training and evaluation loops over resident tensors, for one compiled model.
+
+    Attributes:
+        traces: how often a graph was traced.
+    """
+
+    def __init__(self, model: keras.Model, inputs: Sequence[Any], targets: Sequence[Any]) -> None:
+        """Make the loops for tensors of the types and row shapes of `inputs` and `targets`."""
+        self._model = model
+        self.traces = 0
+        data = tuple(_any_rows(item) for item in inputs), tuple(_any_rows(item) for item in targets)
+        order = tf.TensorSpec([None], tf.int32)
+        size = tf.TensorSpec([], tf.int32)
+        self._train = tf.function(self._train_graph, input_signature=[*data, order, size])
+        self._test = tf.function(self._test_graph, input_signature=[*data, size])
+
+    def train(self, inputs: Sequence[Any], targets: Sequence[Any], order: Any, batch_size: int) -> None:
+        """Take one step per batch, over the rows in `order`; the last batch may be smaller. Metrics accumulate."""
+        self._train(tuple(inputs), tuple(targets), order, tf.constant(batch_size, tf.int32))
+
+    def test(self, inputs: Sequence[Any], targets: Sequence[Any], batch_size: int) -> None:
+        """Evaluate all rows in their order. Metrics accumulate."""
+        self._test(tuple(inputs), tuple(targets), tf.constant(batch_size, tf.int32))
+
+    def reset_metrics(self) -> None:
+        """Begin to accumulate anew."""
+        self._model.reset_metrics()
+
+    def metrics(self) -> dict[str, float]:
+        """Loss and metrics of the rows since `reset_metrics`, each row counting alike."""
+        found = self._model.get_metrics_result()
+        return {name: float(np.asarray(value)) for name, value in found.items()}
+
+    def _train_graph(self, inputs: Any, targets: Any, order: Any, size: Any) -> None:
+        self.traces += 1
+        rows = tf.shape(order)[0]
+        for step in tf.range((rows + size - 1) // size):
+            picked = order[step * size : tf.minimum((step + 1) * size, rows)]
+            self._model.train_step(_pack([tf.gather(x, picked) for x in inputs], [tf.gather(y, picked) for y in targets]))
+
+    def _test_graph(self, inputs: Any, targets: Any, size: Any) -> None:
+        self.traces += 1
+        rows = tf.shape(inputs[0])[0]
+        for step in tf.range((rows + size - 1) // size):
+            begin, end = step * size, tf.minimum((step + 1) * size, rows)
+            self._model.test_step(_pack([x[begin:end] for x in inputs], [y[begin:end] for y in targets]))
+
+
+def _any_rows(item: Any) -> tf.TensorSpec:
+    return tf.TensorSpec([None, *item.shape[1:]], tf.as_dtype(item.dtype))
+
+
+def _pack(inputs: list[Any], targets: list[Any]) -> tuple[Any, Any]:
+    return (
+        inputs[0] if len(inputs) == 1 else tuple(inputs),
+        targets[0] if len(targets) == 1 else tuple(targets),
+    )

@@ -1,0 +1,77 @@
+"""Building a candidate's Keras model from its specification, always the same for the same seed."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cerebro_nas.worker._layers import CUSTOM_OBJECTS
+from cerebro_nas.worker._spec import CandidateSpec
+
+
+def build_model(spec: CandidateSpec) -> keras.Model:
+    """Build and compile the model; its weights follow from `spec.seed` alone.
+
+    Preprocessing layers get the statistics in `spec.adapted`. Global random states are left as they were.
+
+    Raises:
+        ValueError: Keras refuses the specification.
+    """
+    with _seeded(spec.seed):
+        model = keras.models.model_from_json(spec.model, custom_objects=CUSTOM_OBJECTS)
+        # Keras changes what it deserialises in place.
+        optimizer = keras.optimizers.deserialize(copy.deepcopy(spec.optimizer))
+    adapt(model, spec)
+    model.compile(
+        optimizer=optimizer,
+        loss=_single([_loss(item) for item in spec.loss]),
+        metrics=_single([[_metric(item) for item in group] for group in spec.metrics]),
+    )
+    # Optimizer state exists only after this, and it has to travel with the first hop.
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def adapt(model: keras.Model, spec: CandidateSpec) -> None:
+    """Give preprocessing layers the statistics of the whole data set, before anything is traced."""
+    for name, statistics in spec.adapted.items():
+        layer = model.get_layer(name)
+        for key, variable in (("mean", layer.adapt_mean), ("variance", layer.adapt_variance)):
+            variable.assign(np.broadcast_to(np.asarray(statistics[key], dtype="float32"), variable.shape))
+        layer.finalize_state()
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Python's random state set for a while: initialisers and random layers draw their default seeds from it."""
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
+
+
+def _loss(item: Any) -> Any:
+    return keras.losses.deserialize(copy.deepcopy(item)) if isinstance(item, dict) else item
+
+
+def _metric(item: Any) -> Any:
+    return keras.metrics.deserialize(copy.deepcopy(item)) if isinstance(item, dict) else item
+
+
+def _single(items: list[Any]) -> Any:
+    return items[0] if len(items) == 1 else items
+
+
+def configure_threads(threads: int) -> None:
+    """Set TensorFlow's threads; it must not have run anything yet."""
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)

@@ -1,0 +1,147 @@
+"""Shards as tensors: decoded once, kept as memory-mapped files, and in memory as far as the budget goes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from cerebro_nas.errors import DataError
+from cerebro_nas.storage import read_shard
+from cerebro_nas.worker._spec import ColumnSpec
+from cerebro_nas.worker._spec import SearchSpec
+from cerebro_nas.worker._spec import ShardSpec
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """Inputs and targets of a shard, memory-mapped: one array per input or output, n rows each."""
+
+    inputs: tuple[NDArray[Any], ...]
+    targets: tuple[NDArray[Any], ...]
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.inputs[0])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return sum(array.nbytes for array in (*self.inputs, *self.targets))
+
+    def take(self, rows: NDArray[np.int32]) -> Tensors:
+        """The given rows, copied."""
+        return Tensors(tuple(x[rows] for x in self.inputs), tuple(y[rows] for y in self.targets))
+
+
+class ShardCache:
+    """The shards that a worker has met.
+
+    Args:
+        search: says where shards are and how columns become inputs and targets.
+        scratch: directory for the decoded files.
+        budget: bytes of shards that are kept as tensors in memory; the least recently used go first.
+    """
+
+    def __init__(self, search: SearchSpec, scratch: Path, budget: int) -> None:
+        self._search = search
+        self._scratch = scratch
+        self._budget = budget
+        self._specs = {(spec.split, spec.index): spec for spec in search.shards}
+        self._mapped: dict[tuple[str, int], Tensors] = {}
+        self._resident: OrderedDict[tuple[str, int], tuple[tuple[Any, ...], tuple[Any, ...]]] = OrderedDict()
+
+    def held(self) -> list[tuple[str, int]]:
+        """Shards that are decoded, as (split, index)."""
+        return sorted(self._mapped)
+
+    def load(self, split: str, index: int) -> Tensors:
+        """Decode a shard unless that was done already.
+
+        Raises:
+            StoreError: it cannot be read.
+            DataError: it holds labels that are none of the classes.
+        """
+        key = (split, index)
+        if key not in self._mapped:
+            self._mapped[key] = self._decode(self._specs[key])
+        return self._mapped[key]
+
+    def resident(self, split: str, index: int) -> tuple[tuple[Any, ...], tuple[Any, ...]] | None:
+        """The shard as tensors in memory; None if it is larger than the budget."""
+        key = (split, index)
+        if key in self._resident:
+            self._resident.move_to_end(key)
+            return self._resident[key]
+        tensors = self.load(split, index)
+        if tensors.nbytes > self._budget:
+            return None
+        while self._resident and self._resident_bytes() + tensors.nbytes > self._budget:
+            self._resident.popitem(last=False)
+        found = tuple(map(tf.constant, tensors.inputs)), tuple(map(tf.constant, tensors.targets))
+        self._resident[key] = found
+        return found
+
+    def _resident_bytes(self) -> int:
+        return sum(self._mapped[key].nbytes for key in self._resident)
+
+    def _decode(self, spec: ShardSpec) -> Tensors:
+        search = self._search
+        columns = {column.name: column for group in search.features for column in group}
+        columns.update({column.name: column for column in search.labels})
+        found = read_shard(search.data_url, spec, list(columns.values()))
+        inputs = [_assemble(group, found) for group in search.features]
+        targets = [
+            encode_targets(found[column.name], target)
+            for column, target in zip(search.labels, search.targets, strict=True)
+        ]
+        stem = f"{spec.split}-{spec.index:05d}"
+        return Tensors(
+            tuple(self._map(f"{stem}-x{number}", array) for number, array in enumerate(inputs)),
+            tuple(self._map(f"{stem}-y{number}", array) for number, array in enumerate(targets)),
+        )
+
+    def _map(self, stem: str, array: NDArray[Any]) -> NDArray[Any]:
+        path = self._scratch / f"{stem}.npy"
+        np.save(path, array, allow_pickle=False)
+        mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return mapped
+
+
+def encode_targets(labels: NDArray[Any], target: dict[str, Any]) -> NDArray[np.float32]:
+    """Turn stored labels into targets, float32 of shape (n, k) (see `SearchSpec.targets`).
+
+    Raises:
+        DataError: a label is none of the classes.
+    """
+    if target["kind"] == "values":
+        return np.ascontiguousarray(labels.reshape(len(labels), -1), dtype=np.float32)
+    classes = np.asarray(target["classes"], dtype=object if labels.dtype == object else None)
+    positions = np.searchsorted(classes, labels)
+    known = classes[np.minimum(positions, len(classes) - 1)] == labels
+    if not known.all():
+        unknown = sorted({str(label) for label in labels[~known].tolist()})[:10]
+        raise DataError(f"Labels {unknown} of a shard are none of the classes. Prepare the data anew.")
+    if target["as"] == "binary":
+        return positions.astype(np.float32).reshape(-1, 1)
+    return np.eye(len(classes), dtype=np.float32)[positions]
+
+
+def chunks(order: NDArray[np.int32], batch_size: int, row_bytes: int, budget: int) -> Iterator[NDArray[np.int32]]:
+    """Cut an order of rows into pieces of whole batches that fit into `budget` bytes each."""
+    size = max(1, budget // max(1, row_bytes) // batch_size) * batch_size
+    for begin in range(0, len(order), size):
+        yield order[begin : begin + size]
+
+
+def _assemble(group: tuple[ColumnSpec, ...], columns: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    if len(group) == 1:
+        return columns[group[0].name]
+    return np.stack([columns[column.name].astype(np.float32) for column in group], axis=-1)

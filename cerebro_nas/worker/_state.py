@@ -1,0 +1,85 @@
+"""The state of a candidate as bytes: every variable of model and optimizer, as safetensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load
+from safetensors.numpy import save
+
+from cerebro_nas.errors import CorruptStateError
+
+
+def state_variables(model: keras.Model) -> list[Any]:
+    """Every variable that training changes: weights, seeds of random layers, optimizer slots and counters.
+
+    Variables that hold no numbers (a string lookup's table) are part of the architecture, not of the state.
+    """
+    # `variables` of a compiled model hold metrics' and the optimizer's too; each belongs to exactly one group here.
+    # SeedGenerator states are not among `weights`, and without them dropout would differ after a hop.
+    model_variables = [v for v in model.variables if not _is_metric(model, v)]
+    return model_variables + list(model.optimizer.variables)
+
+
+def dump_state(model: keras.Model, meta: Mapping[str, Any]) -> bytes:
+    """Give the state as safetensors bytes.
+
+    Args:
+        model: compiled, with its optimizer built.
+        meta: plain values kept in the header (trial, generation, ...).
+    """
+    arrays = {
+        name: np.asarray(variable.numpy(), order="C")
+        for name, variable in zip(_names(model), state_variables(model), strict=True)
+    }
+    return bytes(save(arrays, metadata={key: json.dumps(value) for key, value in meta.items()}))
+
+
+def restore_state(model: keras.Model, data: bytes) -> None:
+    """Set every variable from `dump_state`'s bytes.
+
+    Raises:
+        CorruptStateError: the bytes are damaged, or belong to another architecture. Nothing was changed.
+    """
+    try:
+        arrays = load(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise CorruptStateError(f"The state is damaged: {error}. It was not loaded.") from error
+    names, variables = _names(model), state_variables(model)
+    if set(names) != set(arrays):
+        odd = sorted(set(names) ^ set(arrays))[:5]
+        raise CorruptStateError(
+            f"The state is of another model: it has {len(arrays)} variables where {len(names)} are needed "
+            f"(different: {odd}). It was not loaded."
+        )
+    for name, variable in zip(names, variables, strict=True):
+        found = arrays[name]
+        if found.shape != tuple(variable.shape) or str(found.dtype) != str(variable.dtype):
+            raise CorruptStateError(
+                f"The state is of another model: {name} is {found.dtype}{found.shape} where "
+                f"{variable.dtype}{tuple(variable.shape)} is needed. It was not loaded."
+            )
+    for name, variable in zip(names, variables, strict=True):
+        variable.assign(arrays[name])
+    finalize(model)
+
+
+def finalize(model: keras.Model) -> None:
+    """Have normalisation layers take up the statistics that were just set: they use copies made here."""
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization) and getattr(layer, "adapt_mean", None) is not None:
+            layer.finalize_state()
+
+
+def _is_metric(model: keras.Model, variable: Any) -> bool:
+    return any(variable is other for metric in model.metrics for other in metric.variables)
+
+
+def _names(model: keras.Model) -> list[str]:
+    # Position and kind only: paths hold counters (`seed_generator_2`, `adam_1`) that differ between processes.
+    return [f"{index:05d}/{variable.name}" for index, variable in enumerate(state_variables(model))]
