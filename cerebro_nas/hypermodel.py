@@ -174,8 +174,10 @@ class HyperHyperModel:
         )
         settings.check()
         self._settings = settings
-        # Made now so that a wrong argument is told now; `fit` makes the tuner anew once the space is known.
-        self._make_tuner(hyperparameters, None).close()
+        # Made now so that a wrong argument is told now; `fit` makes the tuner anew once the space is known. An oracle
+        # is left alone: it is the user's object, and its state would change.
+        if isinstance(settings.tuner, str):
+            self._make_tuner(None, None).close()
 
     # --- running ------------------------------------------------------------------------------------------------------
 

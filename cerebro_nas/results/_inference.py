@@ -72,7 +72,8 @@ def evaluate(df: DataFrame, source: ModelSource, trial: str, generation: int) ->
         model = load_cached(source, trial, generation)
         for frame in frames:
             columns = {spec.name: to_tensor(frame[spec.name], spec) for spec in specs}
-            found = evaluate_arrays(model, source, source.assemble(columns), [_labels(frame[name]) for name in labels])
+            values = [_labels(frame[name]) for name in labels]
+            found = evaluate_arrays(model, source, source.assemble(columns), values, source.batch_size)
             names = list(found)
             yield pd.DataFrame({"rows": len(frame), "name": names, "value": [found[name] for name in names]})
 
@@ -90,14 +91,18 @@ def evaluate(df: DataFrame, source: ModelSource, trial: str, generation: int) ->
 
 
 def evaluate_arrays(
-    model: keras.Model, source: ModelSource, inputs: list[NDArray[Any]], labels: list[NDArray[Any]]
+    model: keras.Model,
+    source: ModelSource,
+    inputs: list[NDArray[Any]],
+    labels: list[NDArray[Any]],
+    batch_size: int,
 ) -> dict[str, float]:
     """Loss and metrics of arrays; labels as they stand in the data (not encoded)."""
     targets = [output.encode(values) for output, values in zip(source.outputs, labels, strict=True)]
     found = model.evaluate(
         inputs if len(inputs) > 1 else inputs[0],
         targets if len(targets) > 1 else targets[0],
-        batch_size=source.batch_size,
+        batch_size=batch_size,
         verbose=0,
         return_dict=True,
     )

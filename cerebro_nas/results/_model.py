@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from typing import Any
 
+import numpy as np
+
+from cerebro_nas.errors import ConfigError
 from cerebro_nas.results import _inference
 
 if TYPE_CHECKING:
     import keras
+    from numpy.typing import NDArray
     from pyspark.sql import DataFrame
 
     from cerebro_nas.results._bundle import ModelSource
@@ -63,13 +68,41 @@ class TrialModel:
         """
         return _inference.transform(df, self._source, self.trial, self.generation)
 
-    def evaluate(self, df: DataFrame) -> dict[str, float]:
-        """Evaluate on Spark: loss and metrics, each the mean over batches weighted by rows.
+    def predict(self, x: Any, batch_size: int = 32) -> Any:
+        """Predict labels: see `HyperHyperModel.predict`."""
+        if _is_dataframe(x):
+            return self.transform(x)
+        raw = _inference.raw_outputs(self._loaded(), _arrays(x), batch_size)
+        labels = [output.decode(values) for output, values in zip(self._source.outputs, raw, strict=True)]
+        return labels if len(labels) > 1 else labels[0]
 
-        Args:
-            df: has the feature and label columns.
+    def evaluate(self, x: Any, y: Any = None, batch_size: int = 32) -> dict[str, float]:
+        """Loss and metrics by name, rows counting alike: see `HyperHyperModel.evaluate`.
+
+        Raises:
+            ConfigError: `y` is missing for arrays, or given for a DataFrame.
         """
-        return _inference.evaluate(df, self._source, self.trial, self.generation)
+        if _is_dataframe(x) != (y is None):
+            raise ConfigError(
+                "`y` must be given with arrays, and left out with a Spark DataFrame, which holds the labels. "
+                f"Received: x of type {type(x).__name__}, y of type {type(y).__name__}. Change one of them."
+            )
+        if _is_dataframe(x):
+            return _inference.evaluate(x, self._source, self.trial, self.generation)
+        labels = _arrays(y)
+        return _inference.evaluate_arrays(self._loaded(), self._source, _arrays(x), labels, batch_size)
+
+    def _loaded(self) -> keras.Model:
+        return _inference.load_cached(self._source, self.trial, self.generation)
 
     def __repr__(self) -> str:
         return f"TrialModel(trial={self.trial!r}, best_epoch={self.best_epoch})"
+
+
+def _is_dataframe(x: Any) -> bool:
+    # By method, not by class: Spark Connect has a DataFrame of its own.
+    return hasattr(x, "mapInArrow")
+
+
+def _arrays(x: Any) -> list[NDArray[Any]]:
+    return [np.asarray(item) for item in x] if isinstance(x, (list, tuple)) else [np.asarray(x)]

@@ -14,11 +14,13 @@ from cerebro_nas.worker._spec import ShardSpec
 if TYPE_CHECKING:
     from cerebro_nas.worker._engine import Engine
     from cerebro_nas.worker._engine import UnitResult
+    from cerebro_nas.worker._layers import CUSTOM_OBJECTS
     from cerebro_nas.worker._model import build_model
     from cerebro_nas.worker._state import dump_state
     from cerebro_nas.worker._state import restore_state
 
 __all__ = [
+    "CUSTOM_OBJECTS",
     "CandidateError",
     "CandidateSpec",
     "ColumnSpec",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CUSTOM_OBJECTS": "_layers",
     "Engine": "_engine",
     "UnitResult": "_engine",
     "build_model": "_model",

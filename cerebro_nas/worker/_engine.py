@@ -132,9 +132,9 @@ class Engine:
         tensors = self._shards.load(split, index)
         resident = self._shards.resident(split, index)
         clock.lap("shard_s")
-        compiled, is_new = self._get(spec, tensors)
+        compiled = self._get(spec, tensors)
         clock.lap("build_s")
-        self._set_state(compiled, spec, generation, fetch, is_new)
+        self._set_state(compiled, spec, generation, fetch)
         clock.lap("state_in_s")
         if unit.phase == "train":
             # What the variables hold is no generation at all until the sub-epoch is done.
@@ -154,16 +154,16 @@ class Engine:
 
     # --- models -------------------------------------------------------------------------------------------------------
 
-    def _get(self, spec: CandidateSpec, tensors: Tensors) -> tuple[_Compiled, bool]:
+    def _get(self, spec: CandidateSpec, tensors: Tensors) -> _Compiled:
         key = compile_key(spec)
         if key in self._compiled:
             self._compiled.move_to_end(key)
-            return self._compiled[key], False
+            return self._compiled[key]
         compiled = self._build(spec, tensors)
         self._compiled[key] = compiled
         while len(self._compiled) > self._max_models:
             self._compiled.popitem(last=False)
-        return compiled, True
+        return compiled
 
     def _build(self, spec: CandidateSpec, tensors: Tensors) -> _Compiled:
         try:
@@ -175,7 +175,7 @@ class Engine:
         return compiled
 
     def _set_state(
-        self, compiled: _Compiled, spec: CandidateSpec, generation: int, fetch: Callable[[], bytes], is_new: bool
+        self, compiled: _Compiled, spec: CandidateSpec, generation: int, fetch: Callable[[], bytes]
     ) -> None:
         if compiled.holds == (spec.trial, generation):
             return

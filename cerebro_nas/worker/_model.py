@@ -36,6 +36,7 @@ def build_model(spec: CandidateSpec) -> keras.Model:
     )
     # Optimizer state exists only after this, and it has to travel with the first hop.
     model.optimizer.build(model.trainable_variables)
+    _build_metrics(model)
     return model
 
 
@@ -46,6 +47,15 @@ def adapt(model: keras.Model, spec: CandidateSpec) -> None:
         for key, variable in (("mean", layer.adapt_mean), ("variance", layer.adapt_variance)):
             variable.assign(np.broadcast_to(np.asarray(statistics[key], dtype="float32"), variable.shape))
         layer.finalize_state()
+
+
+def _build_metrics(model: keras.Model) -> None:
+    """Have the metrics make their variables now: made inside a graph, they cost a second trace of it."""
+    outputs = [np.zeros((1, *(n or 1 for n in output.shape[1:])), dtype="float32") for output in model.outputs]
+    pack = _single(outputs)
+    model.compute_loss(x=None, y=pack, y_pred=pack)
+    model.compute_metrics(x=None, y=pack, y_pred=pack, sample_weight=None)
+    model.reset_metrics()
 
 
 @contextlib.contextmanager
