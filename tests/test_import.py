@@ -15,8 +15,8 @@ import cerebro_nas
 _HEAVY = ["autokeras", "keras", "keras_tuner", "pandas", "pyarrow", "pyspark", "tensorflow"]
 _MAX_SECONDS = 0.5
 
-# Rooms whose face holds nothing but what runs on Keras or KerasTuner.
-_BEHIND_KERAS = {"search_space", "tuners"}
+# Rooms that run on KerasTuner or Keras throughout: whoever asks for them is about to search.
+_BEHIND_KERAS = {"hypermodel", "search", "search_space", "tuners"}
 
 _PROBE = """
 import json, sys, time

@@ -16,7 +16,7 @@ export UV_CACHE_DIR="$scratch/cache" UV_CUSTOM_COMPILE_COMMAND="make lock"
 resolve() {  # file for the pins, then what to resolve
     local out=$1
     shift
-    "$scratch/venv/bin/uv" pip compile --quiet --universal --python-version 3.10 --annotation-style line \
+    "$scratch/venv/bin/uv" pip compile --quiet --no-config --universal --python-version 3.10 --annotation-style line \
         --output-file "$out" "$@" >/dev/null
 }
 
