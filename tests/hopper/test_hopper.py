@@ -78,7 +78,9 @@ def test_an_epoch_trains_then_evaluates_and_weights_metrics_by_rows() -> None:
     assert (run.unit.phase, run.unit.epoch, run.unit.shard) == ("evaluate", 0, Shard("valid", 0))
     assert run.state == StateRef(2, "w0")
     mean = (10 * losses[Shard("train", 0)] + 20 * losses[Shard("train", 1)]) / 30
-    assert commands == [EpochFinished("a", 0, {"loss": pytest.approx(mean), "val_loss": 7.0})]
+    (finished,) = commands
+    assert isinstance(finished, EpochFinished)
+    assert finished.metrics == pytest.approx({"loss": mean, "val_loss": 7.0})
     assert start(hopper).unit.epoch == 1
 
 

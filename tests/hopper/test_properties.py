@@ -8,6 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -18,8 +19,10 @@ from cerebro_nas.backend.simulated import JoinLate
 from cerebro_nas.backend.simulated import Kill
 from cerebro_nas.hopper import AskTrials
 from cerebro_nas.hopper import Hopper
+from cerebro_nas.hopper import RunUnit
 from cerebro_nas.hopper import Shard
 from cerebro_nas.hopper import ShardInfo
+from cerebro_nas.hopper import TrialFinished
 from cerebro_nas.hopper import TrialPlan
 from cerebro_nas.hopper import TrialStatus
 from cerebro_nas.hopper import Unit
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cerebro_nas.backend.simulated import Fault
-    from cerebro_nas.hopper import RunUnit
     from cerebro_nas.hopper import ScheduleEntry
     from cerebro_nas.testing import SimulatedSearch
     from cerebro_nas.worker import CandidateSpec
@@ -156,7 +158,7 @@ def test_asks_never_exceed_parallelism(case: Case) -> None:
         if isinstance(command, AskTrials):
             live += command.count
             assert live <= case.parallelism
-        elif type(command).__name__ == "TrialFinished":
+        elif isinstance(command, TrialFinished):
             live -= 1
 
 
@@ -176,10 +178,10 @@ def test_losses_and_failures_end_in_a_consistent_search(case: Case, data: st.Dat
 
 def check_lineage(case: Case, result: SimulatedSearch, hopper: Hopper) -> None:
     """Follow each trial's commits by the generations its units started from: each epoch holds each shard once."""
-    starts = {c.unit: c for c in result.commands if type(c).__name__ == "RunUnit"}
+    starts = {c.unit: c for c in result.commands if isinstance(c, RunUnit)}
     visits: dict[str, list[tuple[int, Shard | None]]] = defaultdict(list)
     for entry in hopper.log:
-        run: RunUnit = starts[entry.unit]  # type: ignore[assignment]
+        run = starts[entry.unit]
         if entry.outcome == "done" and entry.unit.phase == "train":
             history = visits[entry.unit.trial]
             assert run.state.generation <= len(history)
@@ -213,18 +215,18 @@ def test_makespan_is_near_the_lower_bound_without_fetching() -> None:
     assert max(ratios[32]) <= 1.05
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10**6))
+@pytest.mark.parametrize("seed", range(4))
 def test_no_trial_starves(seed: int) -> None:
-    case = Case(seed, workers=3, shards=3, valid=1, trials=40, epochs=2, parallelism=6)
-    hopper, _ = simulate(case, sigma=0.7, nbytes_per_row=10**9)
-    longest = max(e.finished - e.started for e in hopper.log if e.unit.phase == "train")
+    case = Case(seed, workers=3, shards=3, valid=1, trials=150, epochs=2, parallelism=6)
+    hopper, _ = simulate(case, sigma=0.3, nbytes_per_row=10**7)
+    longest = max(e.busy_seconds for e in hopper.log if e.unit.phase == "train")
     free: dict[str, float] = {}
     waits = []
     for entry in sorted(hopper.log, key=lambda e: e.started):
         waits.append(entry.started - free.get(entry.unit.trial, entry.started))
         free[entry.unit.trial] = entry.finished
     # Patience is four rounds of the longest unit, a round is parallelism / workers units; twice that frees any worker.
+    # Without patience seed 2 breaks this: some trial waits for 24 of the longest unit.
     assert max(waits) <= 2 * 4 * 2 * longest + 3 * longest
 
 
