@@ -1,0 +1,39 @@
+"""Data sets: checking, preparing and describing them. Importing this module loads neither Spark nor Arrow."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from cerebro_nas.data._types import ColumnStatistics
+from cerebro_nas.data._types import Label
+from cerebro_nas.data._types import PreparedData
+
+if TYPE_CHECKING:
+    from cerebro_nas.data._check import check_arguments
+    from cerebro_nas.data._prepare import prepare_data
+    from cerebro_nas.data._prepared import check_fingerprint
+    from cerebro_nas.data._prepared import load_prepared
+
+__all__ = [
+    "ColumnStatistics",
+    "Label",
+    "PreparedData",
+    "check_arguments",
+    "check_fingerprint",
+    "load_prepared",
+    "prepare_data",
+]
+
+_HOMES = {
+    "check_arguments": "_check",
+    "check_fingerprint": "_prepared",
+    "load_prepared": "_prepared",
+    "prepare_data": "_prepare",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,353 @@
+"""From a DataFrame to shards in the store: two Spark jobs, one over the user's plan and one over what it gave."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import uuid
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+
+from cerebro_nas.data import _deal
+from cerebro_nas.data._check import check_arguments
+from cerebro_nas.data._check import is_vector
+from cerebro_nas.data._prepared import fingerprint
+from cerebro_nas.data._prepared import save_prepared
+from cerebro_nas.data._prepared import schema_of
+from cerebro_nas.data._stage import ColumnPart
+from cerebro_nas.data._stage import StagedPart
+from cerebro_nas.data._stage import StagePlan
+from cerebro_nas.data._stage import Stager
+from cerebro_nas.data._types import ColumnStatistics
+from cerebro_nas.data._types import PreparedData
+from cerebro_nas.data._unischema import petastorm_metadata
+from cerebro_nas.data._write import ShardWriter
+from cerebro_nas.data._write import WritePlan
+from cerebro_nas.errors import DataError
+from cerebro_nas.worker import ColumnSpec
+from cerebro_nas.worker import ShardSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import Column
+    from pyspark.sql import DataFrame
+
+    from cerebro_nas.storage import Store
+
+
+@dataclass(frozen=True)
+class _Merged:
+    """What all partitions found out about a column."""
+
+    name: str
+    part: ColumnPart
+    sizes: tuple[int, ...]
+    types: tuple[str, ...]
+
+
+def prepare_data(
+    df: DataFrame,
+    *,
+    store: Store,
+    name: str,
+    feature_columns: Sequence[str],
+    label_columns: Sequence[str],
+    validation: float | str = 0.2,
+    num_shards: int,
+    input_shape: Sequence[int] | None = None,
+    seed: int = 0,
+) -> PreparedData:
+    """Write a DataFrame as shards, shuffled, with statistics over all rows.
+
+    The files are Parquet in Petastorm's format. Features are stored in the smallest type that keeps them: whole
+    numbers from 0 to 255 as uint8, other numbers as float32 (integers that are no uint8 as int64).
+
+    Args:
+        df: one row per example.
+        store: where to write; a data set of this name that is there already is replaced.
+        name: name of the data set.
+        feature_columns: numbers, Spark ML vectors, arrays of numbers, or binary tensors (Petastorm's NdarrayCodec).
+        label_columns: numbers, strings, or vectors (one-hot, or several numbers to regress on).
+        validation: fraction of the rows (at least one row is drawn), or a boolean column that marks them.
+        num_shards: training shards; their sizes differ by one row at most.
+        input_shape: shape of a row of the single feature column.
+        seed: seed of the shuffle; same rows in the same partitions give the same shards.
+
+    Returns:
+        The description of what was written.
+
+    Raises:
+        DataError: columns, rows or values cannot be used; the message lists every problem.
+        StoreError: the store cannot be written.
+    """
+    check_arguments(
+        df,
+        feature_columns=feature_columns,
+        label_columns=label_columns,
+        validation=validation,
+        input_shape=input_shape,
+        num_shards=num_shards,
+    )
+    url = store.data_url(name)
+    store.delete_owned(url)
+    store.create_owned(url, "data set")
+    staging = Path(url) / f"_staging-{uuid.uuid4().hex}"
+    staging.mkdir()
+    column = validation if isinstance(validation, str) else None
+    plan = StagePlan(
+        directory=str(staging),
+        features=tuple(feature_columns),
+        labels=tuple(label_columns),
+        validation=column,
+        size=None if input_shape is None else math.prod(input_shape),
+        seed=seed,
+    )
+    settings: dict[str, Any] = {
+        "feature_columns": list(feature_columns),
+        "label_columns": list(label_columns),
+        "validation": validation,
+        "num_shards": num_shards,
+        "input_shape": None if input_shape is None else list(input_shape),
+        "seed": seed,
+        "schema": schema_of(df, [*feature_columns, *label_columns]),
+    }
+    try:
+        parts = _stage(df, plan)
+        prepared = _finish(df, url, plan, parts, input_shape, settings)
+        save_prepared(store, prepared)
+    except BaseException:
+        store.delete_owned(url)
+        raise
+    shutil.rmtree(staging)
+    return prepared
+
+
+def _stage(df: DataFrame, plan: StagePlan) -> list[StagedPart]:
+    names = [*plan.features, *plan.labels]
+    columns = [_plain(df, name).alias(name) for name in names]
+    if plan.validation is not None:
+        columns.append(df[plan.validation].alias("__is_valid"))
+        plan = StagePlan(**{**plan.__dict__, "validation": "__is_valid"})
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+        from pyspark import TaskContext
+
+        context = TaskContext.get()
+        part = Stager(plan, context.partitionId() if context is not None else 0).run(batches)
+        yield pa.RecordBatch.from_pydict({"part": [part.to_json()]})
+
+    found = df.select(*columns).mapInArrow(run, "part string").collect()
+    return sorted((StagedPart.from_json(row["part"]) for row in found), key=lambda part: part.partition)
+
+
+def _plain(df: DataFrame, name: str) -> Column:
+    """Vectors as arrays, which Arrow carries; everything else as it is."""
+    if not is_vector(df.schema[name].dataType):
+        return df[name]
+    from pyspark.ml.functions import vector_to_array
+
+    return vector_to_array(df[name])
+
+
+def _finish(
+    df: DataFrame,
+    url: str,
+    plan: StagePlan,
+    parts: list[StagedPart],
+    input_shape: Sequence[int] | None,
+    settings: dict[str, Any],
+) -> PreparedData:
+    merged = [_merge(name, parts) for name in (*plan.features, *plan.labels)]
+    train, valid = sum(part.train for part in parts), sum(part.valid for part in parts)
+    _refuse_faults(merged, plan, sum(part.seen for part in parts), input_shape)
+    columns = [_column(found, plan, input_shape) for found in merged]
+    fraction = settings["validation"] if plan.validation is None else None
+    row_bytes = sum(int(np.prod(c.shape)) * (8 if c.dtype == "str" else np.dtype(c.dtype).itemsize) for c in columns)
+    _refuse_too_few(train, valid, fraction, settings["num_shards"])
+    deal = _deal.make_deal(
+        train, valid, fraction=fraction, num_shards=settings["num_shards"], row_bytes=row_bytes
+    )
+    written = _write(df, url, plan, parts, columns, [found.part.dtype for found in merged], deal)
+    _write_metadata(url, columns, written)
+    shards = tuple(ShardSpec(w["split"], w["index"], w["path"], w["rows"], w["nbytes"], w["sha256"]) for w in written)
+    count = len(plan.features)
+    return PreparedData(
+        url=url,
+        fingerprint=fingerprint(settings["schema"], settings, [shard.sha256 for shard in shards]),
+        features=tuple(columns[:count]),
+        labels=tuple(columns[count:]),
+        shards=shards,
+        statistics={
+            found.name: _statistics(found, column, label=number >= count)
+            for number, (found, column) in enumerate(zip(merged, columns, strict=True))
+        },
+        settings=settings,
+    )
+
+
+def _write_metadata(url: str, columns: list[ColumnSpec], written: list[dict[str, Any]]) -> None:
+    """Make each split a data set that Petastorm opens."""
+    import pyarrow.parquet as pq
+
+    for split in ("train", "valid"):
+        files = [w for w in written if w["split"] == split]
+        schema = pq.read_schema(Path(url) / files[0]["path"])
+        groups = {Path(w["path"]).name: w["row_groups"] for w in files}
+        (Path(url) / split / "_common_metadata").write_bytes(petastorm_metadata(schema, columns, groups))
+
+
+def _merge(name: str, parts: list[StagedPart]) -> _Merged:
+    total = ColumnPart()
+    sizes, types = set(), set()
+    seen = 0
+    for part in parts:
+        found = part.columns[name]
+        total.faults.merge(found.faults, seen)
+        seen += part.seen
+        if found.shape is None:
+            continue
+        sizes.add(math.prod(found.shape))
+        types.add(found.dtype)
+        total.shape, total.dtype = found.shape, found.dtype
+        if len(sizes) == 1 and found.dtype != "str":
+            total.moments = total.moments.merge(found.moments)
+        total.classes = total.classes.merge(found.classes)
+    return _Merged(name, total, tuple(sorted(sizes)), tuple(sorted(types)))
+
+
+def _refuse_faults(
+    merged: list[_Merged], plan: StagePlan, rows: int, input_shape: Sequence[int] | None
+) -> None:
+    if rows == 0:
+        raise DataError("The DataFrame must have rows. Received: 0 rows. Check the filters that made it.")
+    problems = []
+    for found in merged:
+        for kind, count in found.part.faults.counts.items():
+            text = f"column {found.name!r}: {kind} in {count} of {rows} rows"
+            if kind.startswith("size is not") and found.name in plan.features and input_shape is not None:
+                text += f" (input_shape={tuple(input_shape)} asks for that size)"
+            problems.append(f"{text}, for example rows {found.part.faults.examples[kind]}")
+        if len(found.sizes) > 1:
+            problems.append(f"column {found.name!r}: rows of differing size, {list(found.sizes)}")
+        if len(found.types) > 1:
+            problems.append(f"column {found.name!r}: rows of differing type, {list(found.types)}")
+        if input_shape is not None and found.name in plan.features and len(found.sizes) == 1:
+            size = math.prod(input_shape)
+            if found.sizes[0] != size:
+                problems.append(
+                    f"column {found.name!r}: {found.sizes[0]} numbers a row, where input_shape="
+                    f"{tuple(input_shape)} asks for {size}"
+                )
+    if problems:
+        listed = "\n".join(f"- {problem}" for problem in problems)
+        raise DataError(
+            f"The data cannot be used:\n{listed}\nReceived: a DataFrame of {rows} rows. Clean or drop those rows "
+            "(row numbers count in the order of the DataFrame's partitions)."
+        )
+
+
+def _refuse_too_few(train: int, valid: int, fraction: float | None, num_shards: int) -> None:
+    drawn = max(1, round(train * fraction)) if fraction is not None else 0
+    if train - drawn < num_shards or valid + drawn < 1:
+        raise DataError(
+            f"There must be at least one training row for each of the {num_shards} shards and one validation row. "
+            f"Received: {train - drawn} training and {valid + drawn} validation rows. Use fewer workers, or more rows."
+        )
+
+
+def _column(found: _Merged, plan: StagePlan, input_shape: Sequence[int] | None) -> ColumnSpec:
+    part, label = found.part, found.name in plan.labels
+    shape = part.shape or ()
+    if not label and input_shape is not None:
+        shape = tuple(int(n) for n in input_shape)
+    encoding = "scalar" if not shape else "list" if len(shape) == 1 else "npy"
+    return ColumnSpec(found.name, shape, _smallest(part, label and not shape), encoding)
+
+
+def _smallest(part: ColumnPart, scalar_label: bool) -> str:
+    """The smallest type that keeps the numbers."""
+    if part.dtype == "str":
+        return "str"
+    moments = part.moments
+    if scalar_label:
+        return "int64" if moments.integral and abs(moments.maximum) < 2**53 and abs(moments.minimum) < 2**53 else "float64"
+    if moments.integral and moments.minimum >= 0 and moments.maximum <= 255:
+        return "uint8"
+    return "float32" if part.dtype.startswith("float") else part.dtype
+
+
+def _statistics(found: _Merged, column: ColumnSpec, label: bool) -> ColumnStatistics:
+    part, moments = found.part, found.part.moments
+    if part.dtype == "str":
+        classes = part.classes.sorted()
+        rows = sum(count for _, count in classes)
+        return ColumnStatistics(column.name, rows, 0, None, None, (), (), *_unzip(classes))
+    classes = [(_label(value, column), count) for value, count in part.classes.sorted()] if label else []
+    if label and column.shape and moments.onehot:
+        classes = [(index, round(count)) for index, count in enumerate(moments.sums)]
+    mean, variance = _per_last_axis(moments.mean, moments.variance, column.shape)
+    return ColumnStatistics(
+        column.name, moments.rows, 0, moments.minimum, moments.maximum, mean, variance, *_unzip(classes)
+    )
+
+
+def _per_last_axis(
+    mean: list[float], variance: tuple[float, ...], shape: tuple[int, ...]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Statistics of flat rows (h*w*c) as statistics of the last axis (c): the law of total variance."""
+    if len(shape) < 2 or len(mean) == shape[-1]:
+        return tuple(float(m) for m in mean), variance
+    means = np.asarray(mean).reshape(-1, shape[-1])
+    inner = np.asarray(variance).reshape(-1, shape[-1])
+    return tuple(means.mean(axis=0).tolist()), tuple((inner.mean(axis=0) + means.var(axis=0)).tolist())
+
+
+def _label(value: Any, column: ColumnSpec) -> Any:
+    return int(value) if column.dtype == "int64" else value
+
+
+def _unzip(classes: list[tuple[Any, int]]) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    return tuple(value for value, _ in classes), tuple(count for _, count in classes)
+
+
+def _write(
+    df: DataFrame,
+    url: str,
+    plan: StagePlan,
+    parts: list[StagedPart],
+    columns: list[ColumnSpec],
+    staged_types: list[str],
+    deal: _deal.Deal,
+) -> list[dict[str, Any]]:
+    shards = [("train", i, deal.size("train", i)) for i in range(deal.train_shards)]
+    shards += [("valid", i, deal.size("valid", i)) for i in range(deal.valid_shards)]
+    write_plan = WritePlan(url, tuple(columns), tuple(staged_types), tuple(shards))
+    staged = df.sparkSession.read.parquet(*[part.path for part in parts if part.path])
+    dealt = _deal.assign(staged, [part for part in parts if part.path], deal, plan.seed)
+    names = [*plan.features, *plan.labels]
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        for text in ShardWriter(write_plan).run(batches):
+            yield pa.RecordBatch.from_pydict({"shard": [text]})
+
+    ordered = dealt.repartition(len(shards), "__shard").sortWithinPartitions("__shard", "__key")
+    rows = ordered.select(*names, "__shard").mapInArrow(run, "shard string").collect()
+    order = {(split, index): number for number, (split, index, _) in enumerate(shards)}
+    written = sorted((json.loads(row["shard"]) for row in rows), key=lambda w: order[w["split"], w["index"]])
+    found = [(w["split"], w["index"], w["rows"]) for w in written]
+    if found != shards:
+        raise DataError(
+            f"The DataFrame must give the same rows each time. Received: shards {found} where {shards} were dealt. "
+            "Write it to a table first."
+        )
+    return written

@@ -1,0 +1,220 @@
+"""First pass over the rows, on the executors: rows become raw tensors on disk, and statistics come back.
+
+Each partition writes one file into the staging directory and returns one row, so Spark computes the user's plan once.
+A task that is tried again writes another file; only files that a successful task names are read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from cerebro_nas.data._moments import Classes
+from cerebro_nas.data._moments import Moments
+from cerebro_nas.data._tensors import Faults
+from cerebro_nas.data._tensors import extract
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What the first pass does.
+
+    Attributes:
+        directory: staging directory.
+        features: feature columns; `labels` label columns.
+        validation: boolean column of validation rows, or None.
+        size: numbers per row of the single feature column, where the user gave its shape.
+        seed: seed of the shuffle.
+    """
+
+    directory: str
+    features: tuple[str, ...]
+    labels: tuple[str, ...]
+    validation: str | None
+    size: int | None
+    seed: int
+
+
+@dataclass
+class ColumnPart:
+    """What a partition found out about a column.
+
+    Attributes:
+        shape: shape of a row as it came, None without rows.
+        dtype: NumPy type of the staged numbers, `"str"` for strings.
+    """
+
+    shape: tuple[int, ...] | None = None
+    dtype: str = ""
+    moments: Moments = field(default_factory=Moments)
+    classes: Classes = field(default_factory=Classes)
+    faults: Faults = field(default_factory=Faults)
+
+    def to_plain(self) -> dict[str, Any]:
+        """As JSON values."""
+        plain = asdict(self)
+        # JSON keys are strings, labels need not be.
+        plain["classes"]["counts"] = list(self.classes.counts.items())
+        return plain
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> ColumnPart:
+        """From `to_plain`."""
+        counts = {value: count for value, count in plain["classes"]["counts"]}
+        return cls(
+            shape=None if plain["shape"] is None else tuple(plain["shape"]),
+            dtype=plain["dtype"],
+            moments=Moments(**plain["moments"]),
+            classes=Classes(counts, plain["classes"]["overflow"]),
+            faults=Faults(**plain["faults"]),
+        )
+
+
+@dataclass
+class StagedPart:
+    """What a partition wrote: rows of the training and of the validation split (all are training rows before the
+    split is drawn), and what it found out.
+    """
+
+    partition: int
+    path: str
+    seen: int
+    train: int
+    valid: int
+    columns: dict[str, ColumnPart]
+
+    def to_json(self) -> str:
+        """As text."""
+        plain = {**self.__dict__, "columns": {name: part.to_plain() for name, part in self.columns.items()}}
+        return json.dumps(plain)
+
+    @classmethod
+    def from_json(cls, text: str) -> StagedPart:
+        """From `to_json`."""
+        plain = json.loads(text)
+        plain["columns"] = {name: ColumnPart.from_plain(part) for name, part in plain["columns"].items()}
+        return cls(**plain)
+
+
+class Stager:
+    """Runs in an executor, over the batches of one partition."""
+
+    def __init__(self, plan: StagePlan, partition: int) -> None:
+        self._plan = plan
+        self._columns = {name: ColumnPart() for name in (*plan.features, *plan.labels)}
+        path = Path(plan.directory) / f"part-{partition:06d}-{uuid.uuid4().hex}.parquet"
+        self._part = StagedPart(partition, str(path), 0, 0, 0, self._columns)
+        self._writer: pq.ParquetWriter | None = None
+        self._batches = 0
+
+    def run(self, batches: Iterator[pa.RecordBatch]) -> StagedPart:
+        """Write all batches and return what was found."""
+        try:
+            for batch in batches:
+                if batch.num_rows:
+                    self._add(batch)
+        finally:
+            if self._writer is not None:
+                self._writer.close()
+        if self._writer is None:
+            self._part.path = ""
+        return self._part
+
+    def _add(self, batch: pa.RecordBatch) -> None:
+        start = self._part.seen
+        self._part.seen += batch.num_rows
+        found = {}
+        good = np.ones(batch.num_rows, dtype=bool)
+        for name, part in self._columns.items():
+            column = batch.column(batch.schema.get_field_index(name))
+            extracted = extract(column, self._size(name), start, part.faults, label=name in self._plan.labels)
+            found[name] = extracted
+            good &= extracted.good
+        rows = int(good.sum())
+        if not rows:
+            return
+        order = np.random.default_rng([self._plan.seed, self._part.partition, self._batches]).permutation(rows)
+        self._batches += 1
+        arrays: dict[str, pa.Array] = {}
+        for name, extracted in found.items():
+            values = extracted.values[good[extracted.good]][order]
+            arrays[name] = self._enter(name, values)
+        arrays["__part"] = pa.array(np.full(rows, self._part.partition, dtype=np.int32))
+        self._split(arrays, batch, good, order)
+        self._write(pa.table(arrays))
+
+    def _size(self, name: str) -> int | None:
+        if name in self._plan.features and self._plan.size is not None:
+            return self._plan.size
+        shape = self._columns[name].shape
+        return math.prod(shape) if shape else None
+
+    def _enter(self, name: str, values: NDArray[Any]) -> pa.Array:
+        """Take up the statistics of a column's rows and give them as Arrow: raw bytes, or scalars as they are."""
+        part = self._columns[name]
+        label = name in self._plan.labels
+        part.shape = tuple(values.shape[1:])
+        if values.dtype == object:
+            part.dtype = "str"
+            part.classes.add(values)
+            return pa.array(values.tolist(), pa.string())
+        values = _staged(values, label)
+        part.dtype = str(np.promote_types(part.dtype, values.dtype)) if part.dtype else str(values.dtype)
+        part.moments = part.moments.merge(Moments.of(values))
+        if values.ndim == 1:
+            if label:
+                part.classes.add(values)
+            return pa.array(values)
+        return _raw(values)
+
+    def _split(
+        self, arrays: dict[str, pa.Array], batch: pa.RecordBatch, good: NDArray[Any], order: NDArray[Any]
+    ) -> None:
+        name = self._plan.validation
+        if name is None:
+            flags = np.zeros(len(order), dtype=bool)
+        else:
+            column = batch.column(batch.schema.get_field_index(name)).fill_null(False)
+            flags = np.asarray(column.to_numpy(zero_copy_only=False), dtype=bool)[good][order]
+        # Each split is numbered for itself, on from the batches before.
+        index = np.where(flags, self._part.valid + np.cumsum(flags) - 1, self._part.train + np.cumsum(~flags) - 1)
+        self._part.valid += int(flags.sum())
+        self._part.train += int((~flags).sum())
+        arrays["__valid"] = pa.array(flags)
+        arrays["__idx"] = pa.array(index.astype(np.int64))
+
+    def _write(self, table: pa.Table) -> None:
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._part.path, table.schema, compression="zstd")
+        self._writer.write_table(table)
+
+
+def _staged(values: NDArray[Any], label: bool) -> NDArray[Any]:
+    """Numbers as they are staged: doubles of features as float32, which is what networks compute in."""
+    if values.dtype == bool:
+        return values.astype(np.uint8)
+    if values.dtype.kind == "f":
+        # A scalar label may be a large whole number that float32 cannot hold.
+        return values.astype(np.float64 if label and values.ndim == 1 else np.float32)
+    return values.astype(np.uint8) if values.dtype == np.uint8 else values.astype(np.int64)
+
+
+def _raw(values: NDArray[Any]) -> pa.Array:
+    """Rows as binary of one size, without a copy."""
+    values = np.ascontiguousarray(values)
+    width = values.nbytes // len(values)
+    offsets = np.arange(0, values.nbytes + 1, width, dtype=np.int64)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(values)]
+    return pa.Array.from_buffers(pa.large_binary(), len(values), buffers).cast(pa.binary())
