@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cerebro_nas.data._moments import Classes
-from cerebro_nas.data._moments import Moments
+from cerebro_nas.data._summary import Classes
+from cerebro_nas.data._summary import Moments
 from cerebro_nas.data._tensors import Faults
 from cerebro_nas.data._tensors import extract
 
