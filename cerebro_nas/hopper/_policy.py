@@ -23,6 +23,9 @@ _TIE = 0.01
 _PATIENCE = 4.0
 """After this many rounds of the longest unit a waiting trial goes first; after twice as many, to any idle worker."""
 
+_LOOK_AHEAD = 16
+"""Trials, longest first, for which an idle worker considers a fetch; more would cost time and gain next to nothing."""
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -160,7 +163,9 @@ class Policy:
             if not queue:
                 return
             limit = self._expected_idling(worker, chosen, live, now, more_trials)
-            for waiting in queue:
+            if limit <= self._table.least_fetch_seconds:
+                continue
+            for waiting in queue[:_LOOK_AHEAD]:
                 trial = waiting.trial
                 mask = self._allowed(trial, trial.todo, worker) if trial.phase != "call" else 0
                 if not self._cheaper(mask, limit):

@@ -33,6 +33,7 @@ class ShardTable:
         self.bit = {shard: 1 << k for k, shard in enumerate(self._shards)}
         self.rows = {info.shard: info.rows for info in infos}
         self.fetch_seconds = {info.shard: info.nbytes / fetch_bytes_per_second for info in infos}
+        self.least_fetch_seconds = min(self.fetch_seconds.values())
         self.train = sum(self.bit[s] for s in self._shards if s.split == "train")
         self.valid = sum(self.bit[s] for s in self._shards if s.split == "valid")
         self.num_train = self.train.bit_count()
