@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from cerebro_nas.backend import Backend
 from cerebro_nas.backend import BackendEvent
 from cerebro_nas.backend import DropCommand
 from cerebro_nas.backend import LocalBackend
@@ -29,6 +30,7 @@ from cerebro_nas.hopper import UnitDone
 from cerebro_nas.hopper import UnitFailed
 from cerebro_nas.hopper import WorkerJoined
 from cerebro_nas.hopper import WorkerLost
+from cerebro_nas.testing import BackendContract
 from cerebro_nas.worker import CandidateSpec
 from cerebro_nas.worker import SearchSpec
 
@@ -49,7 +51,7 @@ def _run(trial: str, generation: int = 0, holder: str | None = None, phase: Any 
     return RunCommand(unit, StateRef(generation, holder), CandidateSpec(trial, "model", plan, (), ()))
 
 
-def _events(backend: LocalBackend, count: int) -> list[BackendEvent]:
+def _events(backend: Backend, count: int) -> list[BackendEvent]:
     events: list[BackendEvent] = []
     deadline = time.monotonic() + 30
     while len(events) < count and time.monotonic() < deadline:
@@ -57,7 +59,7 @@ def _events(backend: LocalBackend, count: int) -> list[BackendEvent]:
     return events
 
 
-def _report(backend: LocalBackend, worker: str, command: RunCommand) -> UnitDone:
+def _report(backend: Backend, worker: str, command: RunCommand) -> UnitDone:
     backend.submit(worker, command)
     (event,) = _events(backend, 1)
     assert isinstance(event, UnitDone), event
@@ -227,3 +229,9 @@ def test_workers_and_their_files_do_not_outlive_the_driver(tmp_path: Path, numbe
         time.sleep(0.05)
     assert not Path(f"/proc/{pid}").exists()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+class TestLocalContract(BackendContract):
+    def make_backend(self, num_workers: int) -> LocalBackend:
+        return LocalBackend(num_workers, threads_per_worker=1)

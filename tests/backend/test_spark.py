@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from cerebro_nas.backend import Backend
 from cerebro_nas.backend import BackendEvent
 from cerebro_nas.backend import RunCommand
 from cerebro_nas.backend import SparkBackend
@@ -26,6 +27,8 @@ from cerebro_nas.hopper import Unit
 from cerebro_nas.hopper import UnitDone
 from cerebro_nas.hopper import WorkerJoined
 from cerebro_nas.hopper import WorkerLost
+from cerebro_nas.testing import BackendContract
+from cerebro_nas.testing import Leaks
 from cerebro_nas.worker import CandidateSpec
 from cerebro_nas.worker import SearchSpec
 
@@ -75,7 +78,7 @@ def spark() -> Iterator[SparkSession]:
     session.stop()
 
 
-def _events(backend: SparkBackend, count: int) -> list[BackendEvent]:
+def _events(backend: Backend, count: int) -> list[BackendEvent]:
     events: list[BackendEvent] = []
     deadline = time.monotonic() + 60
     while len(events) < count and time.monotonic() < deadline:
@@ -83,7 +86,7 @@ def _events(backend: SparkBackend, count: int) -> list[BackendEvent]:
     return events
 
 
-def _report(backend: SparkBackend, worker: str, trial: str, state: StateRef) -> UnitDone:
+def _report(backend: Backend, worker: str, trial: str, state: StateRef) -> UnitDone:
     unit = Unit(trial, "train", 0, Shard("train", 0))
     backend.submit(worker, RunCommand(unit, state, CandidateSpec(trial, "model", {}, (), ())))
     (event,) = _events(backend, 1)
@@ -143,8 +146,8 @@ def test_workers_and_supervisors_that_die_are_replaced(spark: SparkSession) -> N
         _events(backend, 2)
         pid = int(_report(backend, "w0", "t", StateRef(0)).report.metrics["pid"])
         other = int(_report(backend, "w1", "t", StateRef(0)).report.metrics["pid"])
-        for attempt, victim in enumerate((lambda: pid, lambda: _parent(pid)), start=1):
-            os.kill(victim(), signal.SIGKILL)
+        for attempt, who in enumerate(("worker", "supervisor"), start=1):
+            os.kill(pid if who == "worker" else _parent(pid), signal.SIGKILL)
             lost, joined = _events(backend, 2)
             assert isinstance(lost, WorkerLost)
             assert joined == WorkerJoined("w0", attempt)
@@ -167,7 +170,7 @@ def test_one_slot_is_enough_for_one_worker(spark: SparkSession, monkeypatch: pyt
     monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
     from pyspark.sql import SparkSession
 
-    builder: SparkSession.Builder = SparkSession.builder  # type: ignore[assignment]
+    builder: SparkSession.Builder = SparkSession.builder
     builder = builder.master("local").config("spark.ui.enabled", "false")
     single = builder.getOrCreate()
     try:
@@ -181,3 +184,14 @@ def test_one_slot_is_enough_for_one_worker(spark: SparkSession, monkeypatch: pyt
             SparkBackend(single.sparkContext, num_workers=2).check()
     finally:
         single.stop()
+
+
+@pytest.mark.spark
+@pytest.mark.slow
+class TestSparkContract(BackendContract):
+    def make_backend(self, num_workers: int) -> SparkBackend:
+        return SparkBackend(spark=local_spark_session(2), num_workers=num_workers, threads_per_worker=1)
+
+    def make_leaks(self) -> Leaks:
+        # Spark keeps its JVM, its Python daemon and that one's idle processes for the next job.
+        return Leaks(ignore_process=lambda command: "pyspark.daemon" in command or "java" in command[0])

@@ -134,8 +134,8 @@ class SparkBackend(WorkerPool):
             return "127.0.0.1", "127.0.0.1"
         if self._context is None:
             # With Connect this process is not Spark's driver; executors are taken to sit where the server does.
-            client: Any = self._spark.client
-            host = own_address(f"grpc://{client.host}:1")
+            connect: Any = self._spark
+            host = own_address(f"grpc://{connect.client.host}:1")
             return host, host
         self._warn_of_plain_text()
         host = setting(self._spark, "spark.driver.host", "127.0.0.1")
