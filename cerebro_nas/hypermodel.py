@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     import keras
     import keras_tuner
-    import numpy as np
     from pyspark.sql import DataFrame
 
     from cerebro_nas.backend import Backend
@@ -72,6 +72,7 @@ class HyperHyperModel:
     ) -> None:
         search.refuse_unknown(kwargs, _CONSTRUCTOR, "HyperHyperModel")
         quiet_libraries()
+        _need_tensorflow()
         from cerebro_nas.search_space import SearchSpace
 
         self._settings = search.Settings()
@@ -93,7 +94,7 @@ class HyperHyperModel:
         self._prepared: PreparedData | None = None
         self._result: ModelSelectionResult | None = None
 
-    # --- what to run on, and how to search -----------------------------------------------------------------------------
+    # --- what to run on, and how to search ------------------------------------------------------------------------
 
     def resource_bind(
         self,
@@ -150,9 +151,14 @@ class HyperHyperModel:
             tuner: `"greedy"`, `"random"`, `"grid"` (also `"randomsearch"`, `"gridsearch"`), or a
                 `keras_tuner.Oracle`.
             hyperparameters: entries that replace those of the graph with the same name, `Fixed` ones say.
-            objective: see the constructor; `max_trials`, `overwrite`, `project_name`, `directory`, `max_model_size`
-                and `seed` likewise.
+            objective: see the constructor.
+            max_trials: see the constructor.
+            overwrite: see the constructor.
             parallelism: live trials at a time; twice the number of workers by default.
+            project_name: see the constructor.
+            directory: see the constructor.
+            max_model_size: see the constructor.
+            seed: see the constructor.
             **options: further arguments of the tuner: `exploration`, `cold_start`, `initial_hps` for greedy.
 
         Raises:
@@ -179,7 +185,7 @@ class HyperHyperModel:
         if isinstance(settings.tuner, str):
             self._make_tuner(None, None).close()
 
-    # --- running ------------------------------------------------------------------------------------------------------
+    # --- running --------------------------------------------------------------------------------------------------
 
     def fit(
         self,
@@ -227,7 +233,11 @@ class HyperHyperModel:
 
         Args:
             df: if given, its columns and types must be those of the prepared data.
-            batch_size: see `fit`, as for the other arguments; `input_shape`, if given, must be that of the data.
+            batch_size: see `fit`.
+            epochs: see `fit`.
+            callbacks: see `fit`.
+            verbose: see `fit`.
+            input_shape: if given, it must be that of the data.
 
         Raises:
             StoreError: no prepared data is there.
@@ -268,7 +278,7 @@ class HyperHyperModel:
         self.tuner.search_space_summary()
         return self.tuner.oracle.get_space()
 
-    # --- using the result ---------------------------------------------------------------------------------------------
+    # --- using the result -----------------------------------------------------------------------------------------
 
     @property
     def tuner(self) -> Tuner:
@@ -358,7 +368,7 @@ class HyperHyperModel:
         bound = "bound" if self._resources is not None else "not bound"
         return f"HyperHyperModel(project_name={self.project_name!r}, resources {bound}, max_trials={self.max_trials})"
 
-    # --- inside -------------------------------------------------------------------------------------------------------
+    # --- inside ---------------------------------------------------------------------------------------------------
 
     @property
     def _seed(self) -> int:
@@ -481,4 +491,12 @@ class HyperHyperModel:
             rules=rules,
             logdirs=logdirs,
             verbose=verbose,
+        )
+
+
+def _need_tensorflow() -> None:
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ImportError(
+            "`HyperHyperModel` needs TensorFlow, which is not installed. Install it with "
+            "`pip install 'cerebro_nas[cpu]'`, or `pip install 'cerebro_nas[gpu]'` for NVIDIA GPUs."
         )

@@ -27,15 +27,15 @@ from cerebro_nas.backend._table import WorkerTable
 from cerebro_nas.errors import BackendError
 from cerebro_nas.errors import BackendStartTimeout
 from cerebro_nas.errors import ConfigError
-from cerebro_nas.worker._link import Secret
-from cerebro_nas.worker._link import location_of
-from cerebro_nas.worker._messages import COMMAND_LIMIT
-from cerebro_nas.worker._messages import CommandMessage
-from cerebro_nas.worker._messages import DropMessage
-from cerebro_nas.worker._messages import RunMessage
-from cerebro_nas.worker._messages import StopMessage
-from cerebro_nas.worker._messages import WorkerConfig
-from cerebro_nas.worker._messages import encode
+from cerebro_nas.worker.link import Secret
+from cerebro_nas.worker.link import location_of
+from cerebro_nas.worker.messages import COMMAND_LIMIT
+from cerebro_nas.worker.messages import CommandMessage
+from cerebro_nas.worker.messages import DropMessage
+from cerebro_nas.worker.messages import RunMessage
+from cerebro_nas.worker.messages import StopMessage
+from cerebro_nas.worker.messages import WorkerConfig
+from cerebro_nas.worker.messages import encode
 
 if TYPE_CHECKING:
     from cerebro_nas.worker import SearchSpec

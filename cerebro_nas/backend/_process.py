@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import cerebro_nas
-from cerebro_nas.worker._messages import WorkerConfig
-from cerebro_nas.worker._messages import encode
+from cerebro_nas.worker.messages import WorkerConfig
+from cerebro_nas.worker.messages import encode
 
 _TAIL_BYTES = 4000
 _TAIL_LINES = 12

@@ -8,22 +8,22 @@ from pyarrow import flight
 
 from cerebro_nas.backend._table import WorkerTable
 from cerebro_nas.errors import ProtocolError
-from cerebro_nas.worker._link import POLL_SECONDS
-from cerebro_nas.worker._link import Secret
-from cerebro_nas.worker._link import SecretRequired
-from cerebro_nas.worker._link import SupersededError
-from cerebro_nas.worker._link import location_of
-from cerebro_nas.worker._messages import REPORT_LIMIT
-from cerebro_nas.worker._messages import Died
-from cerebro_nas.worker._messages import Empty
-from cerebro_nas.worker._messages import Heartbeat
-from cerebro_nas.worker._messages import Poll
-from cerebro_nas.worker._messages import Register
-from cerebro_nas.worker._messages import Report
-from cerebro_nas.worker._messages import Verdict
-from cerebro_nas.worker._messages import Welcome
-from cerebro_nas.worker._messages import decode
-from cerebro_nas.worker._messages import encode
+from cerebro_nas.worker.link import POLL_SECONDS
+from cerebro_nas.worker.link import Secret
+from cerebro_nas.worker.link import SecretRequired
+from cerebro_nas.worker.link import SupersededError
+from cerebro_nas.worker.link import location_of
+from cerebro_nas.worker.messages import REPORT_LIMIT
+from cerebro_nas.worker.messages import Died
+from cerebro_nas.worker.messages import Empty
+from cerebro_nas.worker.messages import Heartbeat
+from cerebro_nas.worker.messages import Poll
+from cerebro_nas.worker.messages import Register
+from cerebro_nas.worker.messages import Report
+from cerebro_nas.worker.messages import Verdict
+from cerebro_nas.worker.messages import Welcome
+from cerebro_nas.worker.messages import decode
+from cerebro_nas.worker.messages import encode
 
 
 class ControlServer(flight.FlightServerBase):  # type: ignore[misc]  # Arrow ships no types

@@ -19,17 +19,17 @@ from cerebro_nas.hopper import UnitDone
 from cerebro_nas.hopper import UnitFailed
 from cerebro_nas.hopper import WorkerJoined
 from cerebro_nas.hopper import WorkerLost
-from cerebro_nas.worker._link import SupersededError
-from cerebro_nas.worker._messages import CommandMessage
-from cerebro_nas.worker._messages import Commands
-from cerebro_nas.worker._messages import Done
-from cerebro_nas.worker._messages import Failed
-from cerebro_nas.worker._messages import Heartbeat
-from cerebro_nas.worker._messages import Numbered
-from cerebro_nas.worker._messages import Poll
-from cerebro_nas.worker._messages import Register
-from cerebro_nas.worker._messages import Report
-from cerebro_nas.worker._messages import Stored
+from cerebro_nas.worker.link import SupersededError
+from cerebro_nas.worker.messages import CommandMessage
+from cerebro_nas.worker.messages import Commands
+from cerebro_nas.worker.messages import Done
+from cerebro_nas.worker.messages import Failed
+from cerebro_nas.worker.messages import Heartbeat
+from cerebro_nas.worker.messages import Numbered
+from cerebro_nas.worker.messages import Poll
+from cerebro_nas.worker.messages import Register
+from cerebro_nas.worker.messages import Report
+from cerebro_nas.worker.messages import Stored
 
 _LOGGER = logging.getLogger(__name__)
 

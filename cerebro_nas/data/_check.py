@@ -100,7 +100,7 @@ def _validation(df: DataFrame, validation: float | str) -> list[str]:
 def _shape(features: Sequence[str], input_shape: Sequence[int] | None) -> list[str]:
     if input_shape is None:
         return []
-    if not input_shape or not all(isinstance(n, int) and n > 0 for n in input_shape):
+    if not input_shape or min(input_shape) < 1:
         return [f"input_shape must be positive integers, not {input_shape!r}"]
     if len(features) > 1:
         return [f"input_shape is for a single feature column, and there are {len(features)}"]

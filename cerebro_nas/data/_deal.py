@@ -53,13 +53,12 @@ class Deal:
         return rows // shards + (index < rows % shards)
 
 
-def make_deal(
-    train: int, valid: int, *, fraction: float | None, num_shards: int, row_bytes: int
-) -> Deal:
+def make_deal(train: int, valid: int, *, fraction: float | None, num_shards: int, row_bytes: int) -> Deal:
     """Decide on the sizes.
 
     Args:
-        train: rows that are no validation rows yet; `valid` rows that a column marked.
+        train: rows that are no validation rows yet.
+        valid: rows that a column marked for validation.
         fraction: share of the rows to draw for validation; None if a column marked them.
         num_shards: training shards.
         row_bytes: bytes of a decoded row.

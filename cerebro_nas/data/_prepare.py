@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from cerebro_nas.data._types import PreparedData
 from cerebro_nas.data._unischema import petastorm_metadata
 from cerebro_nas.data._write import ShardWriter
 from cerebro_nas.data._write import WritePlan
+from cerebro_nas.data._write import row_bytes
 from cerebro_nas.errors import DataError
 from cerebro_nas.worker import ColumnSpec
 from cerebro_nas.worker import ShardSpec
@@ -96,13 +96,11 @@ def prepare_data(
         num_shards=num_shards,
     )
     url = store.data_url(name)
-    store.delete_owned(url)
-    store.create_owned(url, "data set")
-    staging = Path(url) / f"_staging-{uuid.uuid4().hex}"
-    staging.mkdir()
+    # Beside the data set, which stays until the rows are known to be good: `df` may even be read from it.
+    staging = f"{url}.{uuid.uuid4().hex}"
     column = validation if isinstance(validation, str) else None
     plan = StagePlan(
-        directory=str(staging),
+        directory=staging,
         features=tuple(feature_columns),
         labels=tuple(label_columns),
         validation=column,
@@ -118,25 +116,22 @@ def prepare_data(
         "seed": seed,
         "schema": schema_of(df, [*feature_columns, *label_columns]),
     }
+    store.create_owned(staging, "data set being made")
     try:
         parts = _stage(df, plan)
-        prepared = _finish(df, url, plan, parts, input_shape, settings)
-        save_prepared(store, prepared)
-    except BaseException:
-        store.delete_owned(url)
-        raise
-    shutil.rmtree(staging)
-    return prepared
+        return _finish(df, store, url, plan, parts, input_shape, settings)
+    finally:
+        store.delete_owned(staging)
 
 
 def _stage(df: DataFrame, plan: StagePlan) -> list[StagedPart]:
     names = [*plan.features, *plan.labels]
     columns = [_plain(df, name).alias(name) for name in names]
     if plan.validation is not None:
-        columns.append(df[plan.validation].alias("__is_valid"))
+        columns.append(_named(plan.validation).alias("__is_valid"))
         plan = StagePlan(**{**plan.__dict__, "validation": "__is_valid"})
 
-    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         import pyarrow as pa
         from pyspark import TaskContext
 
@@ -150,15 +145,26 @@ def _stage(df: DataFrame, plan: StagePlan) -> list[StagedPart]:
 
 def _plain(df: DataFrame, name: str) -> Column:
     """Vectors as arrays, which Arrow carries; everything else as it is."""
+    column = _named(name)
     if not is_vector(df.schema[name].dataType):
-        return df[name]
+        return column
     from pyspark.ml.functions import vector_to_array
+    from pyspark.sql import functions as F
 
-    return vector_to_array(df[name])
+    # The conversion fails on null, where a null is to be counted.
+    return F.when(column.isNotNull(), vector_to_array(column))
+
+
+def _named(name: str) -> Column:
+    """The column of this very name, dots included."""
+    from pyspark.sql import functions as F
+
+    return F.col("`" + name.replace("`", "``") + "`")
 
 
 def _finish(
     df: DataFrame,
+    store: Store,
     url: str,
     plan: StagePlan,
     parts: list[StagedPart],
@@ -170,13 +176,33 @@ def _finish(
     _refuse_faults(merged, plan, sum(part.seen for part in parts), input_shape)
     columns = [_column(found, plan, input_shape) for found in merged]
     fraction = settings["validation"] if plan.validation is None else None
-    row_bytes = sum(int(np.prod(c.shape)) * (8 if c.dtype == "str" else np.dtype(c.dtype).itemsize) for c in columns)
     _refuse_too_few(train, valid, fraction, settings["num_shards"])
     deal = _deal.make_deal(
-        train, valid, fraction=fraction, num_shards=settings["num_shards"], row_bytes=row_bytes
+        train, valid, fraction=fraction, num_shards=settings["num_shards"], row_bytes=sum(map(row_bytes, columns))
     )
-    written = _write(df, url, plan, parts, columns, [found.part.dtype for found in merged], deal)
-    _write_metadata(url, columns, written)
+    store.delete_owned(url)
+    store.create_owned(url, "data set")
+    paths = [store.spark_url(part.path) for part in parts if part.path]
+    staged = _deal.assign(df.sparkSession.read.parquet(*paths), [part for part in parts if part.path], deal, plan.seed)
+    try:
+        written = _write(staged, url, plan, columns, [found.part.dtype for found in merged], deal)
+        _write_metadata(store, url, columns, written)
+        prepared = _describe(url, plan, merged, columns, written, settings)
+        save_prepared(store, prepared)
+    except BaseException:
+        store.delete_owned(url)
+        raise
+    return prepared
+
+
+def _describe(
+    url: str,
+    plan: StagePlan,
+    merged: list[_Merged],
+    columns: list[ColumnSpec],
+    written: list[dict[str, Any]],
+    settings: dict[str, Any],
+) -> PreparedData:
     shards = tuple(ShardSpec(w["split"], w["index"], w["path"], w["rows"], w["nbytes"], w["sha256"]) for w in written)
     count = len(plan.features)
     return PreparedData(
@@ -193,7 +219,7 @@ def _finish(
     )
 
 
-def _write_metadata(url: str, columns: list[ColumnSpec], written: list[dict[str, Any]]) -> None:
+def _write_metadata(store: Store, url: str, columns: list[ColumnSpec], written: list[dict[str, Any]]) -> None:
     """Make each split a data set that Petastorm opens."""
     import pyarrow.parquet as pq
 
@@ -201,7 +227,7 @@ def _write_metadata(url: str, columns: list[ColumnSpec], written: list[dict[str,
         files = [w for w in written if w["split"] == split]
         schema = pq.read_schema(Path(url) / files[0]["path"])
         groups = {Path(w["path"]).name: w["row_groups"] for w in files}
-        (Path(url) / split / "_common_metadata").write_bytes(petastorm_metadata(schema, columns, groups))
+        store.write_bytes(f"{url}/{split}/_common_metadata", petastorm_metadata(schema, columns, groups))
 
 
 def _merge(name: str, parts: list[StagedPart]) -> _Merged:
@@ -223,9 +249,7 @@ def _merge(name: str, parts: list[StagedPart]) -> _Merged:
     return _Merged(name, total, tuple(sorted(sizes)), tuple(sorted(types)))
 
 
-def _refuse_faults(
-    merged: list[_Merged], plan: StagePlan, rows: int, input_shape: Sequence[int] | None
-) -> None:
+def _refuse_faults(merged: list[_Merged], plan: StagePlan, rows: int, input_shape: Sequence[int] | None) -> None:
     if rows == 0:
         raise DataError("The DataFrame must have rows. Received: 0 rows. Check the filters that made it.")
     problems = []
@@ -278,7 +302,9 @@ def _smallest(part: ColumnPart, scalar_label: bool) -> str:
         return "str"
     moments = part.moments
     if scalar_label:
-        return "int64" if moments.integral and abs(moments.maximum) < 2**53 and abs(moments.minimum) < 2**53 else "float64"
+        return (
+            "int64" if moments.integral and abs(moments.maximum) < 2**53 and abs(moments.minimum) < 2**53 else "float64"
+        )
     if moments.integral and moments.minimum >= 0 and moments.maximum <= 255:
         return "uint8"
     return "float32" if part.dtype.startswith("float") else part.dtype
@@ -291,6 +317,9 @@ def _statistics(found: _Merged, column: ColumnSpec, label: bool) -> ColumnStatis
         rows = sum(count for _, count in classes)
         return ColumnStatistics(column.name, rows, 0, None, None, (), (), *_unzip(classes))
     classes = [(_label(value, column), count) for value, count in part.classes.sorted()] if label else []
+    if column.dtype == "float64":
+        # Numbers to regress on.
+        classes = []
     if label and column.shape and moments.onehot:
         classes = [(index, round(count)) for index, count in enumerate(moments.sums)]
     mean, variance = _per_last_axis(moments.mean, moments.variance, column.shape)
@@ -319,10 +348,9 @@ def _unzip(classes: list[tuple[Any, int]]) -> tuple[tuple[Any, ...], tuple[int, 
 
 
 def _write(
-    df: DataFrame,
+    dealt: DataFrame,
     url: str,
     plan: StagePlan,
-    parts: list[StagedPart],
     columns: list[ColumnSpec],
     staged_types: list[str],
     deal: _deal.Deal,
@@ -330,11 +358,9 @@ def _write(
     shards = [("train", i, deal.size("train", i)) for i in range(deal.train_shards)]
     shards += [("valid", i, deal.size("valid", i)) for i in range(deal.valid_shards)]
     write_plan = WritePlan(url, tuple(columns), tuple(staged_types), tuple(shards))
-    staged = df.sparkSession.read.parquet(*[part.path for part in parts if part.path])
-    dealt = _deal.assign(staged, [part for part in parts if part.path], deal, plan.seed)
-    names = [*plan.features, *plan.labels]
+    names = [_named(name) for name in (*plan.features, *plan.labels)]
 
-    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         import pyarrow as pa
 
         for text in ShardWriter(write_plan).run(batches):

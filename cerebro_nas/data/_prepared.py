@@ -73,7 +73,8 @@ def check_fingerprint(
     Args:
         prepared: what is in the store.
         df: a DataFrame whose columns must have the types that the data was made from; None skips that.
-        feature_columns: columns that the search asks for; `label_columns` likewise.
+        feature_columns: feature columns that the search asks for.
+        label_columns: label columns that it asks for.
         input_shape: shape that the search asks for, None for any.
 
     Raises:
@@ -120,4 +121,5 @@ def _column(plain: dict[str, Any]) -> ColumnSpec:
 
 
 def _statistics(plain: dict[str, Any]) -> ColumnStatistics:
-    return ColumnStatistics(**{name: tuple(v) if isinstance(v, list) else v for name, v in plain.items()})
+    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in plain.items()}
+    return ColumnStatistics(**fields)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
@@ -119,7 +119,7 @@ class Stager:
         self._writer: pq.ParquetWriter | None = None
         self._batches = 0
 
-    def run(self, batches: Iterator[pa.RecordBatch]) -> StagedPart:
+    def run(self, batches: Iterable[pa.RecordBatch]) -> StagedPart:
         """Write all batches and return what was found."""
         try:
             for batch in batches:

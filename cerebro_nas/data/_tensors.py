@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 _EXAMPLES = 5
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass
@@ -55,10 +56,8 @@ def extract(column: pa.Array, size: int | None, start: int, faults: Faults, *, l
         size: numbers that each row must have; None takes the first row's.
         start: position of the batch's first row in its partition.
         faults: where bad rows are counted.
-        label: whether strings are allowed.
+        label: whether it is a label: scalars then keep their range as float64.
     """
-    if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
     positions = np.arange(start, start + len(column))
     good = ~np.asarray(column.is_null().to_numpy(zero_copy_only=False), dtype=bool)
     faults.add("null", positions[~good])
@@ -73,7 +72,7 @@ def extract(column: pa.Array, size: int | None, start: int, faults: Faults, *, l
     if pa.types.is_decimal(kind):
         column = column.cast(pa.float64())
     values = np.asarray(column.drop_null().to_numpy(zero_copy_only=False))
-    return _finite(Extracted(good, values), positions, faults)
+    return _finite(Extracted(good, values), positions, faults, wide=label)
 
 
 def _lists(
@@ -81,8 +80,11 @@ def _lists(
 ) -> Extracted:
     lengths = np.zeros(len(column), dtype=np.int64)
     lengths[good] = np.asarray(column.drop_null().value_lengths().to_numpy(zero_copy_only=False))
+    empty = good & (lengths == 0)
+    faults.add("no numbers", positions[empty])
+    good = good & ~empty
     if size is None:
-        size = int(lengths[good][0]) if good.any() else 0
+        size = int(lengths[good][0]) if good.any() else 1
     wrong = good & (lengths != size)
     faults.add(f"size is not {size}", positions[wrong])
     good = good & ~wrong
@@ -103,11 +105,12 @@ def _binaries(column: Any, good: NDArray[np.bool_], positions: NDArray[Any], fau
     good = good.copy()
     for row in np.flatnonzero(good):
         tensor = _tensor(column[int(row)].as_py())
-        if tensor is None:
+        if tensor is None or not tensor.size or tensor.dtype.kind not in "biuf":
             faults.add("an encoded image or unknown bytes; decode it to numbers first", positions[row : row + 1])
             good[row] = False
-        elif tensors and tensor.shape != tensors[0].shape:
-            faults.add(f"shape is not {tensors[0].shape}", positions[row : row + 1])
+        elif tensors and (tensor.shape, tensor.dtype) != (tensors[0].shape, tensors[0].dtype):
+            expected = f"{tensors[0].dtype} of shape {tensors[0].shape}"
+            faults.add(f"a tensor that is not {expected}", positions[row : row + 1])
             good[row] = False
         else:
             tensors.append(tensor)
@@ -129,11 +132,15 @@ def _tensor(data: bytes) -> NDArray[Any] | None:
     return np.frombuffer(data, dtype=np.uint8)
 
 
-def _finite(found: Extracted, positions: NDArray[Any], faults: Faults) -> Extracted:
+def _finite(found: Extracted, positions: NDArray[Any], faults: Faults, *, wide: bool = False) -> Extracted:
     values = found.values
     if values.dtype.kind != "f" or not len(values):
         return found
-    fine = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    table = values.reshape(len(values), -1)
+    fine = np.isfinite(table).all(axis=1)
+    if not wide and table.dtype == np.float64:
+        # They are stored as float32, which has no number as large.
+        fine &= (np.abs(table) <= _LARGEST).all(axis=1)
     if fine.all():
         return found
     good = found.good.copy()

@@ -76,7 +76,9 @@ def read_petastorm_schema(url: str) -> tuple[PetastormField, ...]:
             "Read a plain Parquet data set with `spark.read.parquet`."
         ) from error
     if _SCHEMA_KEY not in metadata:
-        raise DataError(f"The file {_METADATA} in {url!r} holds no Unischema. Run petastorm-generate-metadata.py on it.")
+        raise DataError(
+            f"The file {_METADATA} in {url!r} holds no Unischema. Run petastorm-generate-metadata.py on it."
+        )
     return load_fields(metadata[_SCHEMA_KEY])
 
 

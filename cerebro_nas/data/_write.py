@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import uuid
+from collections.abc import Iterable
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ class ShardWriter:
         self._groups = 0
         self._written = 0
 
-    def run(self, batches: Iterator[pa.RecordBatch]) -> Iterator[str]:
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[str]:
         """Write the shards and yield a JSON text for each."""
         for batch in batches:
             numbers = np.asarray(batch.column(batch.schema.get_field_index("__shard")))
@@ -77,7 +78,7 @@ class ShardWriter:
 
     def _group_rows(self) -> int:
         rows = self._plan.shards[self._number][2]
-        width = max(1, sum(_row_bytes(column) for column in self._plan.columns))
+        width = max(1, sum(row_bytes(column) for column in self._plan.columns))
         return max(1, min(-(-rows // _ROW_GROUPS), _ROW_GROUP_BYTES // width or 1))
 
     def _flush(self, whole_groups_only: bool) -> None:
@@ -155,5 +156,8 @@ def _values(staged: pa.ChunkedArray, column: ColumnSpec, dtype: str) -> NDArray[
     return np.frombuffer(raw, dtype=dtype).reshape(len(staged), *column.shape).astype(column.dtype)
 
 
-def _row_bytes(column: ColumnSpec) -> int:
-    return int(np.prod(column.shape, dtype=np.int64)) * (8 if column.dtype == "str" else np.dtype(column.dtype).itemsize)
+def row_bytes(column: ColumnSpec) -> int:
+    """Bytes of a decoded row (8 for a string, whose length is not known)."""
+    return int(np.prod(column.shape, dtype=np.int64)) * (
+        8 if column.dtype == "str" else np.dtype(column.dtype).itemsize
+    )

@@ -247,18 +247,14 @@ class Hopper:
             return None, None
         return worker, worker.running
 
-    def _end(
-        self, worker: Worker, running: Running, busy: float, outcome: t.Outcome, detail: dict[str, Any]
-    ) -> None:
+    def _end(self, worker: Worker, running: Running, busy: float, outcome: t.Outcome, detail: dict[str, Any]) -> None:
         self._record(worker, running, busy, outcome, detail)
         self._pool.end(worker)
 
     def _record(
         self, worker: Worker, running: Running, busy: float, outcome: t.Outcome, detail: dict[str, Any]
     ) -> None:
-        self.log.append(
-            t.ScheduleEntry(worker.name, running.unit, running.started, self._now, busy, outcome, detail)
-        )
+        self.log.append(t.ScheduleEntry(worker.name, running.unit, running.started, self._now, busy, outcome, detail))
 
     def _move(self, trial: Trial, worker: str) -> list[t.Command]:
         """The state is on `worker` now; whoever had it before may forget it."""

@@ -63,9 +63,7 @@ def schedule_summary(log: Iterable[ScheduleEntry], workers: Sequence[str], start
         busy[entry.worker] += entry.busy_seconds
         units[entry.worker] += entry.outcome == "done"
     makespan = end - start
-    usage = tuple(
-        WorkerUsage(w, units[w], busy[w], by_worker[w], max(0.0, makespan - by_worker[w])) for w in workers
-    )
+    usage = tuple(WorkerUsage(w, units[w], busy[w], by_worker[w], max(0.0, makespan - by_worker[w])) for w in workers)
     available = makespan * len(workers)
     bounds = [*by_worker.values(), *by_trial.values(), sum(by_worker.values()) / max(1, len(workers))]
     return Utilisation(

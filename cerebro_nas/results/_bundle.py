@@ -40,9 +40,10 @@ class OutputSpec:
     def decode(self, output: NDArray[Any]) -> NDArray[Any]:
         """Turn raw output of shape (n, ...) into n labels; `"values"` of one number become shape (n,)."""
         if self.kind == "binary":
-            return np.asarray(self.classes)[(output.reshape(len(output)) > 0.5).astype(int)]
+            return np.take(self.classes, (output.reshape(len(output)) > 0.5).astype(int))
         if self.kind == "onehot":
-            return np.asarray(self.classes)[output.argmax(axis=-1)]
+            positions: NDArray[np.intp] = output.argmax(axis=-1)
+            return np.take(self.classes, positions)
         return output[:, 0] if output.ndim == 2 and output.shape[1] == 1 else output
 
     def encode(self, labels: NDArray[Any]) -> NDArray[np.float32]:
@@ -65,7 +66,7 @@ class OutputSpec:
         positions = np.array([index[label] for label in labels.tolist()])
         if self.kind == "binary":
             return positions.astype(np.float32).reshape(-1, 1)
-        return np.eye(len(self.classes), dtype=np.float32)[positions]
+        return np.take(np.eye(len(self.classes), dtype=np.float32), positions, axis=0)
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class ModelSource:
         """Turn column tensors (by name, n rows each) into the model's inputs."""
         inputs = []
         for group in self.inputs:
-            if len(group) == 1:
+            if len(group) == 1 and group[0].shape:
                 inputs.append(columns[group[0].name])
             else:
                 inputs.append(np.stack([columns[spec.name].astype(np.float32) for spec in group], axis=-1))

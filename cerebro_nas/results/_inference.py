@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import io
+from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from typing import Any
@@ -33,6 +34,7 @@ _CACHED_MODELS = 2
 def transform(df: DataFrame, source: ModelSource, trial: str, generation: int) -> DataFrame:
     """Add raw outputs and predicted labels to `df`; see `TrialModel.transform`."""
     from pyspark.sql import functions as F
+    from pyspark.sql.pandas.functions import pandas_udf
     from pyspark.sql.types import StructType
 
     specs = feature_specs(source)
@@ -49,9 +51,13 @@ def transform(df: DataFrame, source: ModelSource, trial: str, generation: int) -
             columns = {spec.name: to_tensor(column, spec) for spec, column in zip(specs, series, strict=True)}
             yield _predictions(model, source, columns)
 
-    # No annotations on the function itself: Spark would try to read the postponed ones as a kind of function.
-    predict.__annotations__ = {}
-    udf = F.pandas_udf(predict, struct, F.PandasUDFType.SCALAR_ITER)
+    import pandas as pd
+
+    # Spark tells the kind of function from its annotations, and cannot read the postponed ones of this file.
+    given = Iterator[pd.Series] if len(specs) == 1 else Iterator[tuple[pd.Series, ...]]
+    predict.__annotations__ = {"batches": given, "return": Iterator[pd.DataFrame]}
+    # The stubs know no iterator that gives structs.
+    udf = pandas_udf(predict, struct)  # type: ignore[call-overload]
     found = df.withColumn("__found", udf(*[_plain(df, spec.name) for spec in specs]))
     for number, output in enumerate(source.outputs):
         found = found.withColumn(source.output_columns[number], F.col(f"__found.output_{number}"))
@@ -66,7 +72,7 @@ def evaluate(df: DataFrame, source: ModelSource, trial: str, generation: int) ->
     check_columns(df, [spec.name for spec in specs] + labels)
     plain = df.select(*[_plain(df, name).alias(name) for name in [spec.name for spec in specs] + labels])
 
-    def measure(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    def measure(frames: Iterable[pd.DataFrame]) -> Iterable[pd.DataFrame]:
         import pandas as pd
 
         model = load_cached(source, trial, generation)
@@ -82,7 +88,7 @@ def evaluate(df: DataFrame, source: ModelSource, trial: str, generation: int) ->
         raise DataError(
             "`evaluate` needs at least one row. Received: a DataFrame of 0 rows. Pass the rows to evaluate on."
         )
-    totals: dict[str, float] = {}
+    totals: dict[str, float] = {"loss": 0.0}
     rows: dict[str, int] = {}
     for part in parts:
         totals[part["name"]] = totals.get(part["name"], 0.0) + part["value"] * part["rows"]
@@ -106,7 +112,8 @@ def evaluate_arrays(
         verbose=0,
         return_dict=True,
     )
-    return {name: float(value) for name, value in found.items()}
+    # Keras gives the names in alphabetical order; the loss comes first everywhere else.
+    return {name: float(found[name]) for name in sorted(found, key=lambda name: name != "loss")}
 
 
 def raw_outputs(model: keras.Model, inputs: list[NDArray[Any]], batch_size: int) -> list[NDArray[Any]]:

@@ -11,7 +11,7 @@ from cerebro_nas.errors import ConfigError
 from cerebro_nas.results import _inference
 
 if TYPE_CHECKING:
-    import keras
+    from keras import Model
     from numpy.typing import NDArray
     from pyspark.sql import DataFrame
 
@@ -43,7 +43,7 @@ class TrialModel:
         """Number of train units in the weights."""
         return (self.best_epoch + 1) * self._source.train_shards
 
-    def keras(self) -> keras.Model:
+    def keras(self) -> Model:
         """Load the compiled Keras model; each call gives a copy of its own.
 
         Raises:
@@ -92,7 +92,7 @@ class TrialModel:
         labels = _arrays(y)
         return _inference.evaluate_arrays(self._loaded(), self._source, _arrays(x), labels, batch_size)
 
-    def _loaded(self) -> keras.Model:
+    def _loaded(self) -> Model:
         return _inference.load_cached(self._source, self.trial, self.generation)
 
     def __repr__(self) -> str:

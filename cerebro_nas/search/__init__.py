@@ -1,9 +1,9 @@
 """One search: the loop between tuner, scheduler and backend, its books, and the settings it starts from."""
 
+from cerebro_nas.search._books import Books
 from cerebro_nas.search._driver import SearchDriver
 from cerebro_nas.search._driver import SearchParts
 from cerebro_nas.search._driver import trial_seed
-from cerebro_nas.search._books import Books
 from cerebro_nas.search._session import SearchPlan
 from cerebro_nas.search._session import run_search
 from cerebro_nas.search._session import search_spec

@@ -34,10 +34,19 @@ class Books:
         objective: metric that is optimised; `direction` the way.
         max_trials: trials at most, None for no limit.
         epochs: epochs of a trial at most.
+        num_workers: workers that are expected.
     """
 
     def __init__(
-        self, *, project: str, tuner: str, objective: str, direction: Direction, max_trials: int | None, epochs: int
+        self,
+        *,
+        project: str,
+        tuner: str,
+        objective: str,
+        direction: Direction,
+        max_trials: int | None,
+        epochs: int,
+        num_workers: int,
     ) -> None:
         self.project = project
         self.tuner = tuner
@@ -45,6 +54,7 @@ class Books:
         self.direction: Direction = direction
         self.max_trials = max_trials
         self.epochs = epochs
+        self._num_workers = num_workers
         self._records: dict[str, TrialRecord] = {}
         self._ended: list[FinishedTrial] = []
         self._busy: dict[str, float] = {}
@@ -85,9 +95,7 @@ class Books:
         record = self._records[trial]
         # After a fault a trial may go back to an earlier epoch; what followed is then entered again.
         history = (*record.history[:epoch], dict(metrics))
-        record = replace(
-            record, metrics=dict(metrics), history=history, cost=replace(record.cost, epochs=len(history))
-        )
+        record = replace(record, metrics=dict(metrics), history=history, cost=replace(record.cost, epochs=len(history)))
         self._records[trial] = record
         if record.best_epoch(self.objective, self.direction) != epoch:
             return False
@@ -115,7 +123,7 @@ class Books:
             max_trials=self.max_trials,
             counts=self._counts(snapshot),
             best=self._best,
-            workers=tuple(self._worker(w.worker, w.unit, elapsed) for w in snapshot.workers),
+            workers=self._workers(snapshot, elapsed),
             running=tuple(
                 RunningTrial(t.trial, t.epoch, t.epochs, self._records[t.trial].metrics.get(self.objective))
                 for t in snapshot.trials
@@ -131,6 +139,14 @@ class Books:
         ended = TrialCounts.of(record.status for record in self._records.values() if record.status in _FINAL)
         running = sum(trial.units_done > 0 or trial.worker is not None for trial in snapshot.trials)
         return replace(ended, running=running, waiting=len(snapshot.trials) - running)
+
+    def _workers(self, snapshot: Snapshot, elapsed: float) -> tuple[WorkerView, ...]:
+        running = {w.worker: w.unit for w in snapshot.workers}
+        # Those that are still starting are shown too.
+        names = [f"w{i}" for i in range(self._num_workers)]
+        return tuple(
+            self._worker(name, running.get(name), elapsed) for name in [*names, *sorted({*running} - {*names})]
+        )
 
     def _worker(self, worker: str, unit: Any, elapsed: float) -> WorkerView:
         share = min(1.0, self._busy.get(worker, 0.0) / elapsed) if elapsed > 0 else 0.0

@@ -108,6 +108,7 @@ def run_search(plan: SearchPlan, tuner: Tuner) -> ModelSelectionResult:
         direction=objective.direction,
         max_trials=tuner.max_trials,
         epochs=plan.epochs,
+        num_workers=plan.backend.num_workers,
     )
     hopper = Hopper(
         [ShardInfo(Shard(s.split, s.index), s.rows, s.nbytes) for s in plan.prepared.shards],  # type: ignore[arg-type]

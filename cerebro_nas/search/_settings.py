@@ -63,7 +63,9 @@ class Settings:
             if getattr(self, name) is not None:
                 _check_count(name, getattr(self, name))
         if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0):
-            raise ConfigError(f"`seed` must be a non-negative integer. Received: seed={self.seed!r}. Pass one, or None.")
+            raise ConfigError(
+                f"`seed` must be an integer of 0 or more. Received: seed={self.seed!r}. Pass one, or None."
+            )
 
 
 @dataclass(frozen=True)

@@ -19,18 +19,28 @@ def write_atomic(path: Path, data: bytes) -> None:
     Raises:
         StoreError: the file system refused; nothing is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex}")
+    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
+        sync_directory(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise StoreError(f"{path} could not be written: {error}. Check permissions and free space.") from error
+
+
+def sync_directory(path: Path) -> None:
+    """Flush the names in a directory to disk: a rename that is not may be undone by a power failure."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def read_file(path: Path) -> bytes:
@@ -75,5 +85,16 @@ def delete_owned(path: Path) -> None:
             f"{path} is not removed: it does not carry the mark of cerebro_nas ({MARKER}). "
             "Choose another project_name, or remove the directory yourself."
         )
-    # rmtree unlinks symbolic links and does not follow them.
-    shutil.rmtree(path)
+    try:
+        # Files go before directories, as they may say that the rest is complete; the mark goes last, so that a removal
+        # that was interrupted can be repeated. Links are unlinked: neither call follows them.
+        entries = [entry for entry in os.scandir(path) if entry.name != MARKER]
+        for entry in sorted(entries, key=lambda entry: entry.is_dir(follow_symlinks=False)):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.unlink(entry.path)
+        (path / MARKER).unlink()
+        path.rmdir()
+    except OSError as error:
+        raise StoreError(f"{path} could not be removed: {error}. Check permissions.") from error

@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 from cerebro_nas.errors import ConfigError
 
 _MAX_LENGTH = 120
+# File systems allow 255 bytes in a name, and temporary directories add to it.
+_MAX_BYTES = 200
+_REFUSED = ("Cc", "Cs", "Cn", "Zl", "Zp")
 
 
 def check_name(name: object) -> str:
@@ -19,19 +22,22 @@ def check_name(name: object) -> str:
     Letters of any script, digits, spaces and punctuation are fine; what could lead out of the store is not.
 
     Raises:
-        ConfigError: it is empty, too long, begins with a dot, or holds a slash, a backslash or a control character.
+        ConfigError: it is empty, too long, begins with a dot, or holds a slash, a quote, a wildcard or
+            a control character.
     """
     safe = (
         isinstance(name, str)
         and 0 < len(name) <= _MAX_LENGTH
+        and len(name.encode("utf-8", "surrogatepass")) <= _MAX_BYTES
         and name == name.strip()
         and not name.startswith(".")
-        and not any(c in '/\\:*?"<>|' or unicodedata.category(c).startswith("C") for c in name)
+        and not any(c in '/\\:*?"<>|' or unicodedata.category(c) in _REFUSED for c in name)
     )
     if not safe:
         raise ConfigError(
-            f"`project_name` must be a plain name of 1 to {_MAX_LENGTH} characters, without slashes, control "
-            f"characters, or a dot or a space at its beginning. Received: project_name={name!r}. Choose another name."
+            f"`project_name` must be a plain name of 1 to {_MAX_LENGTH} characters ({_MAX_BYTES} bytes), without slashes, "
+            "quotes, wildcards or control characters, and without a dot or a space at its beginning. "
+            f"Received: project_name={name!r}. Choose another name."
         )
     return str(name)
 

@@ -95,7 +95,8 @@ def _scalar(chunk: pa.Array, column: Column) -> NDArray[Any]:
 def _list(chunk: pa.Array, column: Column) -> NDArray[Any]:
     size = int(np.prod(column.shape, dtype=np.int64))
     flat = chunk.flatten()
-    if flat.null_count or len(flat) != size * len(chunk):
+    lengths = chunk.value_lengths().to_numpy(zero_copy_only=False)
+    if flat.null_count or (lengths != size).any():
         raise CorruptStateError(f"Column {column.name!r} has rows that are not of {size} numbers.")
     return np.asarray(flat.to_numpy(zero_copy_only=False), dtype=column.dtype).reshape(len(chunk), *column.shape)
 

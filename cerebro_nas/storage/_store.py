@@ -10,6 +10,8 @@ from cerebro_nas.storage import _files
 from cerebro_nas.storage._names import check_name
 from cerebro_nas.storage._names import local_path
 
+_PATTERNS = frozenset("*?[]{}\\")
+
 
 class Store(abc.ABC):
     """Where prepared data sets and searches are kept.
@@ -26,6 +28,10 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def runs_url(self, project: str) -> str:
         """Directory of the search `project`."""
+
+    @abc.abstractmethod
+    def spark_url(self, url: str) -> str:
+        """`url` as Spark's readers take it literally: Hadoop reads some characters as patterns."""
 
     @abc.abstractmethod
     def exists(self, url: str) -> bool:
@@ -82,6 +88,11 @@ class LocalStore(Store):
         """Directory of the search `project`."""
         return str(self._runs / check_name(project))
 
+    def spark_url(self, url: str) -> str:
+        """`url` as Spark's readers take it literally: Hadoop reads some characters as patterns."""
+        # The scheme, as a cluster's default file system may be another one. Hadoop decodes no percent signs.
+        return "file:" + "".join(f"\\{c}" if c in _PATTERNS else c for c in str(local_path(url)))
+
     def exists(self, url: str) -> bool:
         """Whether a file or directory is there."""
         return local_path(url).exists()
@@ -122,4 +133,3 @@ def open_store(url: str) -> Store:
         ConfigError: no store of this package serves such a URL.
     """
     return LocalStore(local_path(url))
-

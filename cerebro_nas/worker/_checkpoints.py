@@ -26,18 +26,28 @@ class StateStore(Protocol):
 class Checkpoints:
     """A thread that writes the newest state of each trial; where it lags, states that were superseded are skipped.
 
+    States at the end of an epoch are never skipped: the best one is what the search gives in the end.
+
     Args:
         store: where to write.
+        epoch_generations: train units of an epoch.
         stored: called with trial and generation after each write.
         failed: called with a message when a write failed; the state is still in the worker's memory.
     """
 
-    def __init__(self, store: StateStore, stored: Callable[[str, int], None], failed: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        store: StateStore,
+        stored: Callable[[str, int], None],
+        failed: Callable[[str], None],
+        epoch_generations: int = 1,
+    ) -> None:
         self._store = store
         self._stored = stored
         self._failed = failed
         self._changed = threading.Condition()
-        self._waiting: dict[str, tuple[int, bytes]] = {}
+        self._epoch_generations = epoch_generations
+        self._waiting: dict[str, list[tuple[int, bytes]]] = {}
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
         self._thread.start()
@@ -45,7 +55,8 @@ class Checkpoints:
     def put(self, trial: str, generation: int, payload: bytes) -> None:
         """Have this state written soon."""
         with self._changed:
-            self._waiting[trial] = (generation, payload)
+            kept = [item for item in self._waiting.get(trial, []) if item[0] % self._epoch_generations == 0]
+            self._waiting[trial] = [*kept, (generation, payload)]
             self._changed.notify_all()
 
     def close(self, grace: float) -> bool:
@@ -64,7 +75,9 @@ class Checkpoints:
                 if not self._waiting:
                     return
                 trial = next(iter(self._waiting))
-                generation, payload = self._waiting.pop(trial)
+                generation, payload = self._waiting[trial].pop(0)
+                if not self._waiting[trial]:
+                    del self._waiting[trial]
             self._write(trial, generation, payload)
 
     def _write(self, trial: str, generation: int, payload: bytes) -> None:

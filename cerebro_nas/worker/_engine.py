@@ -20,6 +20,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.errors import CorruptStateError
 from cerebro_nas.hopper import Unit
 from cerebro_nas.hopper import UnitReport
 from cerebro_nas.worker._errors import CandidateError
@@ -140,7 +141,11 @@ class Engine:
             # What the variables hold is no generation at all until the sub-epoch is done.
             compiled.holds = None
         traces = compiled.loop.traces
-        metrics = self._loop(compiled.loop, unit, tensors, resident)
+        try:
+            metrics = self._loop(compiled.loop, unit, tensors, resident)
+        except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+            # Shapes that do not fit, a loss that cannot take these targets: no other worker would fare better.
+            raise CandidateError("error", f"A step of the candidate failed: {_brief(error)}") from error
         busy = clock.lap("steps_s")
         state = None
         if unit.phase == "train":
@@ -174,9 +179,7 @@ class Engine:
         compiled.holds = (spec.trial, 0)
         return compiled
 
-    def _set_state(
-        self, compiled: _Compiled, spec: CandidateSpec, generation: int, fetch: Callable[[], bytes]
-    ) -> None:
+    def _set_state(self, compiled: _Compiled, spec: CandidateSpec, generation: int, fetch: Callable[[], bytes]) -> None:
         if compiled.holds == (spec.trial, generation):
             return
         compiled.holds = None
@@ -184,8 +187,16 @@ class Engine:
             # A fresh model draws its seeds in the order of construction, which only construction repeats.
             restore_state(compiled.model, dump_state(build_model(spec), {}))
         else:
-            restore_state(compiled.model, fetch())
+            self._restore(compiled, spec, generation, fetch())
         compiled.holds = (spec.trial, generation)
+
+    def _restore(self, compiled: _Compiled, spec: CandidateSpec, generation: int, data: bytes) -> None:
+        meta = restore_state(compiled.model, data)
+        if (meta.get("trial"), meta.get("generation")) != (spec.trial, generation):
+            raise CorruptStateError(
+                f"The state should be generation {generation} of trial {spec.trial!r}. Received: {meta}. "
+                "It is not used."
+            )
 
     def _forget(self, spec: CandidateSpec) -> None:
         self._compiled.pop(compile_key(spec), None)
@@ -198,20 +209,22 @@ class Engine:
         if unit.phase == "train":
             order = row_order(self._search.seed, unit, tensors.rows)
             if resident is not None:
-                loop.train(*resident, tf.constant(order), size)
+                loop.train(resident[0], resident[1], tf.constant(order), size)
                 self.progress += 1
                 return loop.metrics()
             for part in self._parts(tensors, order):
                 picked = tensors.take(part)
-                loop.train(*_constants(picked), tf.range(len(part)), size)
+                inputs, targets = _constants(picked)
+                loop.train(inputs, targets, tf.range(len(part)), size)
                 self.progress += 1
             return loop.metrics()
         if resident is not None:
-            loop.test(*resident, size)
+            loop.test(resident[0], resident[1], size)
             self.progress += 1
             return loop.metrics()
         for part in self._parts(tensors, np.arange(tensors.rows, dtype=np.int32)):
-            loop.test(*_constants(tensors.take(part)), size)
+            inputs, targets = _constants(tensors.take(part))
+            loop.test(inputs, targets, size)
             self.progress += 1
         return loop.metrics()
 

@@ -9,7 +9,7 @@ class CandidateError(CerebroNasError, RuntimeError):
     """A candidate cannot go on: it fails, and the search goes on.
 
     Attributes:
-        reason: one word: `nan_loss`, `oom` or `build_error`.
+        reason: one word: `nan_loss`, `oom`, `build_error` or `error` (a step failed).
     """
 
     def __init__(self, reason: str, message: str) -> None:

@@ -54,7 +54,8 @@ class Loop:
         rows = tf.shape(order)[0]
         for step in tf.range((rows + size - 1) // size):
             picked = order[step * size : tf.minimum((step + 1) * size, rows)]
-            self._model.train_step(_pack([tf.gather(x, picked) for x in inputs], [tf.gather(y, picked) for y in targets]))
+            x, y = [tf.gather(item, picked) for item in inputs], [tf.gather(item, picked) for item in targets]
+            self._model.train_step(_pack(x, y))
 
     def _test_graph(self, inputs: Any, targets: Any, size: Any) -> None:
         self.traces += 1

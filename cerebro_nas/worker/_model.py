@@ -10,7 +10,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from cerebro_nas.worker._layers import CUSTOM_OBJECTS
 from cerebro_nas.worker._spec import CandidateSpec
@@ -79,9 +78,3 @@ def _metric(item: Any) -> Any:
 
 def _single(items: list[Any]) -> Any:
     return items[0] if len(items) == 1 else items
-
-
-def configure_threads(threads: int) -> None:
-    """Set TensorFlow's threads; it must not have run anything yet."""
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)

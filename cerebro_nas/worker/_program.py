@@ -31,30 +31,30 @@ from cerebro_nas.errors import ProtocolError
 from cerebro_nas.errors import StoreError
 from cerebro_nas.worker._checkpoints import Checkpoints
 from cerebro_nas.worker._checkpoints import StateStore
-from cerebro_nas.worker._link import DriverLink
-from cerebro_nas.worker._link import Peers
-from cerebro_nas.worker._link import Secret
-from cerebro_nas.worker._link import States
-from cerebro_nas.worker._link import StateServer
-from cerebro_nas.worker._link import SupersededError
-from cerebro_nas.worker._link import UnreachableError
-from cerebro_nas.worker._link import own_address
-from cerebro_nas.worker._messages import COMMAND_LIMIT
-from cerebro_nas.worker._messages import Commands
-from cerebro_nas.worker._messages import Done
-from cerebro_nas.worker._messages import DropMessage
-from cerebro_nas.worker._messages import Failed
-from cerebro_nas.worker._messages import Heartbeat
-from cerebro_nas.worker._messages import Poll
-from cerebro_nas.worker._messages import Register
-from cerebro_nas.worker._messages import Report
-from cerebro_nas.worker._messages import RunMessage
-from cerebro_nas.worker._messages import StopMessage
-from cerebro_nas.worker._messages import Stored
-from cerebro_nas.worker._messages import Warned
-from cerebro_nas.worker._messages import WorkerConfig
-from cerebro_nas.worker._messages import decode
 from cerebro_nas.worker._spec import SearchSpec
+from cerebro_nas.worker.link import DriverLink
+from cerebro_nas.worker.link import Peers
+from cerebro_nas.worker.link import Secret
+from cerebro_nas.worker.link import States
+from cerebro_nas.worker.link import StateServer
+from cerebro_nas.worker.link import SupersededError
+from cerebro_nas.worker.link import UnreachableError
+from cerebro_nas.worker.link import own_address
+from cerebro_nas.worker.messages import COMMAND_LIMIT
+from cerebro_nas.worker.messages import Commands
+from cerebro_nas.worker.messages import Done
+from cerebro_nas.worker.messages import DropMessage
+from cerebro_nas.worker.messages import Failed
+from cerebro_nas.worker.messages import Heartbeat
+from cerebro_nas.worker.messages import Poll
+from cerebro_nas.worker.messages import Register
+from cerebro_nas.worker.messages import Report
+from cerebro_nas.worker.messages import RunMessage
+from cerebro_nas.worker.messages import StopMessage
+from cerebro_nas.worker.messages import Stored
+from cerebro_nas.worker.messages import Warned
+from cerebro_nas.worker.messages import WorkerConfig
+from cerebro_nas.worker.messages import decode
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -155,6 +155,7 @@ class _Worker:
                 self._store,
                 lambda trial, generation: self._tell(Stored(trial, generation)),
                 lambda message: self._tell(Warned(message[:_MESSAGE_LIMIT])),
+                epoch_generations=max(1, sum(shard.split == "train" for shard in search.shards)),
             )
 
     def _thread(self, target: Callable[[], None]) -> None:

@@ -142,6 +142,6 @@ def chunks(order: NDArray[np.int32], batch_size: int, row_bytes: int, budget: in
 
 
 def _assemble(group: tuple[ColumnSpec, ...], columns: dict[str, NDArray[Any]]) -> NDArray[Any]:
-    if len(group) == 1:
+    if len(group) == 1 and group[0].shape:
         return columns[group[0].name]
     return np.stack([columns[column.name].astype(np.float32) for column in group], axis=-1)

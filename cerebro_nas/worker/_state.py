@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 from safetensors.numpy import save
 
 from cerebro_nas.errors import CorruptStateError
+
+_META = "cerebro_nas"
+_CHECKSUM = "crc32"
 
 
 def state_variables(model: keras.Model) -> list[Any]:
@@ -37,19 +42,26 @@ def dump_state(model: keras.Model, meta: Mapping[str, Any]) -> bytes:
         name: np.asarray(variable.numpy(), order="C")
         for name, variable in zip(_names(model), state_variables(model), strict=True)
     }
-    return bytes(save(arrays, metadata={key: json.dumps(value) for key, value in meta.items()}))
+    entries = {**meta, _CHECKSUM: _checksum(arrays)}
+    return bytes(save(arrays, metadata={_META: json.dumps(entries, sort_keys=True)}))
 
 
-def restore_state(model: keras.Model, data: bytes) -> None:
+def restore_state(model: keras.Model, data: bytes) -> dict[str, Any]:
     """Set every variable from `dump_state`'s bytes.
+
+    Returns:
+        The plain values that were kept with the state.
 
     Raises:
         CorruptStateError: the bytes are damaged, or belong to another architecture. Nothing was changed.
     """
     try:
         arrays = load(data)
+        meta = _meta(data)
     except (SafetensorError, ValueError, KeyError) as error:
         raise CorruptStateError(f"The state is damaged: {error}. It was not loaded.") from error
+    if meta.pop(_CHECKSUM, None) != _checksum(arrays):
+        raise CorruptStateError("The state is damaged: its checksum does not match. It was not loaded.")
     names, variables = _names(model), state_variables(model)
     if set(names) != set(arrays):
         odd = sorted(set(names) ^ set(arrays))[:5]
@@ -67,6 +79,7 @@ def restore_state(model: keras.Model, data: bytes) -> None:
     for name, variable in zip(names, variables, strict=True):
         variable.assign(arrays[name])
     finalize(model)
+    return meta
 
 
 def finalize(model: keras.Model) -> None:
@@ -74,6 +87,23 @@ def finalize(model: keras.Model) -> None:
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.Normalization) and getattr(layer, "adapt_mean", None) is not None:
             layer.finalize_state()
+
+
+def _meta(data: bytes) -> dict[str, Any]:
+    """The plain values in the header: its length comes first (8 bytes, little-endian), then JSON."""
+    length = int.from_bytes(data[:8], "little")
+    found = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_META])
+    if not isinstance(found, dict):
+        raise ValueError("the header holds no object")
+    return found
+
+
+def _checksum(arrays: Mapping[str, NDArray[Any]]) -> int:
+    # Against accidents on the way between workers, at a gigabyte a second; files have a cryptographic hash as well.
+    total = 0
+    for name in sorted(arrays):
+        total = zlib.crc32(np.ascontiguousarray(arrays[name]).view(np.uint8).reshape(-1), total)
+    return total
 
 
 def _is_metric(model: keras.Model, variable: Any) -> bool:

@@ -27,22 +27,22 @@ from cerebro_nas.hopper import UnitReport
 from cerebro_nas.hopper import WorkerJoined
 from cerebro_nas.hopper import WorkerLost
 from cerebro_nas.worker import CandidateSpec
-from cerebro_nas.worker._link import DriverLink
-from cerebro_nas.worker._link import Peers
-from cerebro_nas.worker._link import Secret
-from cerebro_nas.worker._link import States
-from cerebro_nas.worker._link import StateServer
-from cerebro_nas.worker._link import SupersededError
-from cerebro_nas.worker._link import UnreachableError
-from cerebro_nas.worker._messages import REPORT_LIMIT
-from cerebro_nas.worker._messages import Done
-from cerebro_nas.worker._messages import DropMessage
-from cerebro_nas.worker._messages import Poll
-from cerebro_nas.worker._messages import Register
-from cerebro_nas.worker._messages import Report
-from cerebro_nas.worker._messages import RunMessage
-from cerebro_nas.worker._messages import decode
-from cerebro_nas.worker._messages import encode
+from cerebro_nas.worker.link import DriverLink
+from cerebro_nas.worker.link import Peers
+from cerebro_nas.worker.link import Secret
+from cerebro_nas.worker.link import States
+from cerebro_nas.worker.link import StateServer
+from cerebro_nas.worker.link import SupersededError
+from cerebro_nas.worker.link import UnreachableError
+from cerebro_nas.worker.messages import REPORT_LIMIT
+from cerebro_nas.worker.messages import Done
+from cerebro_nas.worker.messages import DropMessage
+from cerebro_nas.worker.messages import Poll
+from cerebro_nas.worker.messages import Register
+from cerebro_nas.worker.messages import Report
+from cerebro_nas.worker.messages import RunMessage
+from cerebro_nas.worker.messages import decode
+from cerebro_nas.worker.messages import encode
 
 KEY = "5ec4e7" * 10
 UNIT = Unit("t0", "train", 0, Shard("train", 1))

@@ -161,9 +161,7 @@ class SimulatedBackend(Backend):
     def _check_faults(self) -> None:
         names = {fault.worker for fault in self._faults if fault.worker is not None}
         if not names <= set(self._names):
-            raise ConfigError(
-                f"`faults` must be about the workers {self._names}. Received: workers {sorted(names)}."
-            )
+            raise ConfigError(f"`faults` must be about the workers {self._names}. Received: workers {sorted(names)}.")
 
     def _check_alive(self) -> None:
         if self._search is not None and not self._agenda and not any(w.alive for w in self._workers.values()):

@@ -47,9 +47,7 @@ class FailUnit:
 
     def hits(self, unit: Unit, worker: str) -> bool:
         """Whether it strikes `unit` on `worker`."""
-        return (
-            self.trial in (None, unit.trial) and self.worker in (None, worker) and self.epoch in (None, unit.epoch)
-        )
+        return self.trial in (None, unit.trial) and self.worker in (None, worker) and self.epoch in (None, unit.epoch)
 
 
 Fault = Kill | JoinLate | FailUnit

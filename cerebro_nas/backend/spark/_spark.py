@@ -17,8 +17,8 @@ from cerebro_nas.backend.spark._slots import setting
 from cerebro_nas.backend.spark._supervisor import task_function
 from cerebro_nas.errors import BackendError
 from cerebro_nas.errors import ConfigError
-from cerebro_nas.worker._link import own_address
-from cerebro_nas.worker._messages import encode
+from cerebro_nas.worker.link import own_address
+from cerebro_nas.worker.messages import encode
 
 if TYPE_CHECKING:
     from pyspark import SparkContext

@@ -20,12 +20,12 @@ from typing import Any
 from cerebro_nas.backend._process import WorkerProcess
 from cerebro_nas.backend._process import worker_environment
 from cerebro_nas.errors import BackendError
-from cerebro_nas.worker._link import DriverLink
-from cerebro_nas.worker._link import Secret
-from cerebro_nas.worker._messages import COMMAND_LIMIT
-from cerebro_nas.worker._messages import Died
-from cerebro_nas.worker._messages import WorkerConfig
-from cerebro_nas.worker._messages import decode
+from cerebro_nas.worker.link import DriverLink
+from cerebro_nas.worker.link import Secret
+from cerebro_nas.worker.messages import COMMAND_LIMIT
+from cerebro_nas.worker.messages import Died
+from cerebro_nas.worker.messages import WorkerConfig
+from cerebro_nas.worker.messages import decode
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -19,19 +19,19 @@ from pyarrow import flight
 from cerebro_nas.errors import AuthenticationError
 from cerebro_nas.errors import BackendError
 from cerebro_nas.errors import ProtocolError
-from cerebro_nas.worker._messages import COMMAND_LIMIT
-from cerebro_nas.worker._messages import Commands
-from cerebro_nas.worker._messages import Died
-from cerebro_nas.worker._messages import Empty
-from cerebro_nas.worker._messages import Heartbeat
-from cerebro_nas.worker._messages import Poll
-from cerebro_nas.worker._messages import Register
-from cerebro_nas.worker._messages import Report
-from cerebro_nas.worker._messages import StateTicket
-from cerebro_nas.worker._messages import Verdict
-from cerebro_nas.worker._messages import Welcome
-from cerebro_nas.worker._messages import decode
-from cerebro_nas.worker._messages import encode
+from cerebro_nas.worker.messages import COMMAND_LIMIT
+from cerebro_nas.worker.messages import Commands
+from cerebro_nas.worker.messages import Died
+from cerebro_nas.worker.messages import Empty
+from cerebro_nas.worker.messages import Heartbeat
+from cerebro_nas.worker.messages import Poll
+from cerebro_nas.worker.messages import Register
+from cerebro_nas.worker.messages import Report
+from cerebro_nas.worker.messages import StateTicket
+from cerebro_nas.worker.messages import Verdict
+from cerebro_nas.worker.messages import Welcome
+from cerebro_nas.worker.messages import decode
+from cerebro_nas.worker.messages import encode
 
 _LOGGER = logging.getLogger(__name__)
 
