@@ -117,11 +117,8 @@ def _npy(chunk: pa.Array, column: Column) -> NDArray[Any]:
         raise CorruptStateError(f"Column {column.name!r} has rows of differing size.")
     raw = np.frombuffer(chunk.buffers()[2], dtype=np.uint8)[offsets[0] : offsets[-1]].reshape(len(chunk), width)
     header = raw[:, : width - tensor.nbytes]
-    if (header != header[0]).any():
-        # Rows of one size could still differ in their headers (Fortran order, say): then each is read for itself.
+    if np.isfortran(tensor) or (header != header[0]).any():
+        # Another memory order, in one row or in all: then each row is read for itself.
         return np.stack([np.load(io.BytesIO(item.as_py()), allow_pickle=False) for item in chunk])
-    body = np.ascontiguousarray(raw[:, width - tensor.nbytes :]).view(tensor.dtype)
-    order = "F" if np.isfortran(tensor) else "C"
-    if order == "F":
-        return np.stack([np.load(io.BytesIO(item.as_py()), allow_pickle=False) for item in chunk])
-    return body.reshape(len(chunk), *column.shape)
+    body: NDArray[Any] = np.ascontiguousarray(raw[:, width - tensor.nbytes :]).view(tensor.dtype)
+    return np.reshape(body, (len(chunk), *column.shape))

@@ -102,7 +102,7 @@ def _checksum(arrays: Mapping[str, NDArray[Any]]) -> int:
     # Against accidents on the way between workers, at a gigabyte a second; files have a cryptographic hash as well.
     total = 0
     for name in sorted(arrays):
-        total = zlib.crc32(np.ascontiguousarray(arrays[name]).view(np.uint8).reshape(-1), total)
+        total = zlib.crc32(np.ascontiguousarray(arrays[name]).tobytes(), total)
     return total
 
 
