@@ -1,0 +1,106 @@
+"""Columns as pandas gives them, turned into tensors; evaluation of arrays."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from cerebro_nas.errors import ConfigError
+from cerebro_nas.errors import DataError
+from cerebro_nas.results import ModelSource
+from cerebro_nas.results import OutputSpec
+from cerebro_nas.results._inference import check_columns
+from cerebro_nas.results._inference import evaluate_arrays
+from cerebro_nas.results._inference import feature_specs
+from cerebro_nas.results._inference import raw_outputs
+from cerebro_nas.results._inference import to_tensor
+from cerebro_nas.worker import ColumnSpec
+
+IMAGE = ColumnSpec("image", (2, 3), "uint8", "npy")
+NUMBER = ColumnSpec("number", (), "float32", "scalar")
+
+
+def _payload(array: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", [list, np.array, tuple])
+def test_lists_become_tensors(kind: Any) -> None:
+    found = to_tensor(pd.Series([kind([float(n) for n in range(6)]) for _ in range(4)]), IMAGE)
+    assert (found.shape, found.dtype) == ((4, 2, 3), np.uint8)
+    assert found[0].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_binary_tensors_become_tensors() -> None:
+    array = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    assert to_tensor(pd.Series([_payload(array)] * 2), IMAGE).tolist() == [array.tolist()] * 2
+
+
+def test_numbers_become_tensors() -> None:
+    found = to_tensor(pd.Series([1, 2]), NUMBER)
+    assert (found.tolist(), found.dtype) == ([1.0, 2.0], np.float32)
+
+
+def test_no_rows_are_no_error() -> None:
+    assert to_tensor(pd.Series([], dtype=object), IMAGE).shape == (0, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([[1.0] * 6, None], r"1 missing and sizes \[6\]"),
+        ([[1.0] * 6, [1.0] * 5], r"0 missing and sizes \[5, 6\]"),
+        ([[1.0] * 4], r"0 missing and sizes \[4\]"),
+    ],
+)
+def test_rows_unlike_those_of_the_training(rows: list[Any], told: str) -> None:
+    with pytest.raises(DataError, match=rf"Column 'image' must hold 6 number.*Received: {told}"):
+        to_tensor(pd.Series(rows), IMAGE)
+
+
+def test_a_missing_number_is_missing() -> None:
+    """pandas shows a null among numbers as NaN."""
+    with pytest.raises(DataError, match="1 missing"):
+        to_tensor(pd.Series([1.0, None]), NUMBER)
+
+
+def test_all_columns_that_lack_are_named() -> None:
+    frame: Any = pd.DataFrame({"image": [1]})
+    check_columns(frame, ["image"])
+    with pytest.raises(ConfigError, match=r"without \['number', 'label'\]"):
+        check_columns(frame, ["image", "number", "label"])
+
+
+def test_features_are_in_the_order_of_the_inputs() -> None:
+    source = ModelSource("states", ((NUMBER,), (IMAGE,)), (), (), 1)
+    assert feature_specs(source) == [NUMBER, IMAGE]
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax", kernel_initializer="ones")(inputs))
+    model.compile(optimizer="sgd", loss="categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def test_arrays_are_evaluated_with_labels_of_the_data(model: Any) -> None:
+    source = ModelSource("states", ((NUMBER,),), (OutputSpec("y", "onehot", ("a", "b"), 2),), ("y__output",), 1)
+    rows = np.array([[1.0, 2.0], [3.0, 4.0]], dtype=np.float32)
+    found = evaluate_arrays(model, source, [rows], [np.array(["a", "b"])], 32)
+    assert list(found) == ["loss", "accuracy"]
+    # Both classes are as probable as each other, and the first is taken.
+    assert found["loss"] == pytest.approx(np.log(2), rel=1e-5)
+    assert found["accuracy"] == 0.5
+
+
+def test_raw_outputs_are_one_array_for_each_output(model: Any) -> None:
+    (found,) = raw_outputs(model, [np.ones((3, 2), dtype=np.float32)], 2)
+    assert found.tolist() == [[0.5, 0.5]] * 3

@@ -1,0 +1,135 @@
+"""The books: what was done, what it gave, and what a display is shown."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from cerebro_nas.hopper import Hopper
+from cerebro_nas.hopper import Shard
+from cerebro_nas.hopper import ShardInfo
+from cerebro_nas.hopper import TrialAdded
+from cerebro_nas.hopper import TrialPlan
+from cerebro_nas.hopper import UnitReport
+from cerebro_nas.hopper import WorkerJoined
+from cerebro_nas.search import Books
+from cerebro_nas.tracking import Direction
+
+SHARDS = [ShardInfo(Shard("train", 0), 10, 10), ShardInfo(Shard("valid", 0), 5, 5)]
+
+
+def _books(direction: Direction = "max", max_trials: int | None = 4) -> Books:
+    return Books(
+        project="p", tuner="greedy", objective="val_accuracy", direction=direction, max_trials=max_trials, epochs=3, num_workers=1
+    )
+
+
+def _report(seconds: float = 2.0, busy: float = 1.0) -> UnitReport:
+    return UnitReport(rows=10, metrics={}, seconds=seconds, busy_seconds=busy)
+
+
+def _epochs(books: Books, trial: str, values: list[float]) -> list[bool]:
+    return [books.epoch(trial, epoch, {"val_accuracy": value}) for epoch, value in enumerate(values)]
+
+
+def test_a_trial_from_its_beginning_to_its_end() -> None:
+    books = _books()
+    books.open("a", {"units": 8}, 100)
+    assert books["a"].status == "WAITING"
+    books.unit("w0", "a", _report(2.0))
+    books.unit("w1", "a", _report(3.0))
+    assert books["a"].status == "RUNNING"
+    _epochs(books, "a", [0.5, 0.7])
+    books.close("a", "COMPLETED", "completed")
+    record = books["a"]
+    assert (record.status, record.reason, record.hyperparameters) == ("COMPLETED", "completed", {"units": 8})
+    assert (record.cost.parameters, record.cost.seconds, record.cost.epochs, record.cost.units) == (100, 5.0, 2, 2)
+    assert record.metrics == {"val_accuracy": 0.7}
+    assert [metrics["val_accuracy"] for metrics in record.history] == [0.5, 0.7]
+
+
+def test_the_hyperparameters_are_kept_as_they_were() -> None:
+    books, values = _books(), {"units": 8}
+    books.open("a", values)
+    values["units"] = 16
+    assert books["a"].hyperparameters == {"units": 8}
+
+
+@pytest.mark.parametrize(
+    ("direction", "expected"), [("max", [True, True, False, False]), ("min", [True, False, False, True])]
+)
+def test_says_whether_an_epoch_is_the_best_of_its_trial(direction: Direction, expected: list[bool]) -> None:
+    books = _books(direction)
+    books.open("a", {})
+    # An equal value is no improvement: the first of equals is kept.
+    assert _epochs(books, "a", [0.5, 0.7, 0.5, 0.4]) == expected
+
+
+def test_an_epoch_without_a_finite_objective_is_never_the_best() -> None:
+    books = _books()
+    books.open("a", {})
+    assert not books.epoch("a", 0, {"val_accuracy": math.nan})
+    assert not books.epoch("a", 1, {"val_loss": 1.0})
+    assert books.epoch("a", 2, {"val_accuracy": 0.1})
+
+
+def test_the_best_trial_is_that_of_the_best_epoch_of_all() -> None:
+    books = _books()
+    assert books.best is None
+    for trial, values in {"a": [0.5, 0.6], "b": [0.8, 0.2], "c": [0.8]}.items():
+        books.open(trial, {})
+        _epochs(books, trial, values)
+    assert books.best is not None
+    assert (books.best.trial, books.best.value) == ("b", 0.8)
+
+
+def test_an_epoch_that_is_run_again_replaces_what_followed() -> None:
+    books = _books()
+    books.open("a", {})
+    _epochs(books, "a", [0.1, 0.2, 0.3])
+    books.epoch("a", 1, {"val_accuracy": 0.25})
+    assert [metrics["val_accuracy"] for metrics in books["a"].history] == [0.1, 0.25]
+    assert books["a"].cost.epochs == 2
+
+
+def test_records_stay_in_the_order_in_which_trials_were_made() -> None:
+    books = _books()
+    for trial in ("c", "a", "b"):
+        books.open(trial, {})
+    books.close("b", "REJECTED", "oversized")
+    assert [record.trial for record in books.records] == ["c", "a", "b"]
+
+
+def test_the_view_counts_every_trial_once() -> None:
+    books, hopper = _books(), Hopper(SHARDS, num_workers=1, parallelism=2)
+    hopper.handle(WorkerJoined("w0"), 0.0)
+    for trial in ("live", "waiting"):
+        books.open(trial, {}, 10)
+        hopper.handle(TrialAdded(TrialPlan(trial, epochs=3)), 0.0)
+    hopper.poll(0.0)
+    for trial, status in {"r": "REJECTED", "f": "FAILED", "s": "STOPPED", "c": "COMPLETED"}.items():
+        books.open(trial, {})
+        books.unit("w0", trial, _report(2.0, 1.0))
+        books.close(trial, status, "why")
+    view = books.view(hopper.snapshot(), 8.0)
+    counts = view.counts
+    assert (counts.running, counts.waiting) == (1, 1)
+    assert (counts.done, counts.failed, counts.rejected) == (2, 1, 1)
+    assert [(trial.trial, trial.status) for trial in view.finished] == [
+        ("r", "REJECTED"),
+        ("f", "FAILED"),
+        ("s", "STOPPED"),
+        ("c", "COMPLETED"),
+    ]
+    (worker,) = view.workers
+    assert (worker.units_done, worker.busy_share) == (4, 0.5)
+    # Each live trial has 3 epochs of a train and an evaluation unit before it.
+    assert (view.units_done, view.units_known) == (4, 4 + 2 * 3 * 2)
+    assert view.max_trials == 4
+
+
+def test_no_time_has_passed() -> None:
+    books, hopper = _books(), Hopper(SHARDS, num_workers=1)
+    hopper.handle(WorkerJoined("w0"), 0.0)
+    assert books.view(hopper.snapshot(), 0.0).workers[0].busy_share == 0.0
