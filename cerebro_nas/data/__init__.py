@@ -14,22 +14,28 @@ if TYPE_CHECKING:
     from cerebro_nas.data._prepare import prepare_data
     from cerebro_nas.data._prepared import check_fingerprint
     from cerebro_nas.data._prepared import load_prepared
+    from cerebro_nas.data._unischema import PetastormField
+    from cerebro_nas.data._unischema import read_petastorm_schema
 
 __all__ = [
     "ColumnStatistics",
     "Label",
+    "PetastormField",
     "PreparedData",
     "check_arguments",
     "check_fingerprint",
     "load_prepared",
     "prepare_data",
+    "read_petastorm_schema",
 ]
 
 _HOMES = {
+    "PetastormField": "_unischema",
     "check_arguments": "_check",
     "check_fingerprint": "_prepared",
     "load_prepared": "_prepared",
     "prepare_data": "_prepare",
+    "read_petastorm_schema": "_unischema",
 }
 
 

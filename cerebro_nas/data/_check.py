@@ -41,9 +41,12 @@ def check_arguments(
         problems.append(f"column {name!r} is named more than once among features and labels")
     for name in sorted({name for name in wanted if known.count(name) > 1}):
         problems.append(f"column {name!r} is in the DataFrame {known.count(name)} times; rename one")
+    for argument, names in (("feature_columns", feature_columns), ("label_columns", label_columns)):
+        if not names:
+            problems.append(f"{argument} must name at least one column")
     if not problems:
         problems += _types(df, feature_columns, label_columns)
-        problems += _validation(df, validation)
+    problems += _validation(df, validation)
     problems += _shape(feature_columns, input_shape)
     if num_shards < 1:
         problems.append(f"num_shards must be 1 or more, not {num_shards}")
@@ -88,6 +91,8 @@ def _types(df: DataFrame, features: Sequence[str], labels: Sequence[str]) -> lis
 
 def _validation(df: DataFrame, validation: float | str) -> list[str]:
     if isinstance(validation, str):
+        if df.columns.count(validation) != 1:
+            return []  # said already
         data_type = df.schema[validation].dataType
         if type(data_type).__name__ != "BooleanType":
             return [f"validation column {validation!r} must be boolean, not {data_type.simpleString()}"]

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
@@ -126,20 +127,21 @@ def prepare_data(
 
 def _stage(df: DataFrame, plan: StagePlan) -> list[StagedPart]:
     names = [*plan.features, *plan.labels]
-    columns = [_plain(df, name).alias(name) for name in names]
+    columns = [_plain(df, name) for name in names]
     if plan.validation is not None:
-        columns.append(_named(plan.validation).alias("__is_valid"))
-        plan = StagePlan(**{**plan.__dict__, "validation": "__is_valid"})
+        names.append("__is_valid")
+        columns.append(_named(plan.validation))
+        plan = replace(plan, validation="__is_valid")
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         import pyarrow as pa
         from pyspark import TaskContext
 
         context = TaskContext.get()
-        part = Stager(plan, context.partitionId() if context is not None else 0).run(batches)
+        part = Stager(plan, context.partitionId() if context is not None else 0).run(_renamed(batches, names))
         yield pa.RecordBatch.from_pydict({"part": [part.to_json()]})
 
-    found = df.select(*columns).mapInArrow(run, "part string").collect()
+    found = _numbered(df, columns).mapInArrow(run, "part string").collect()
     return sorted((StagedPart.from_json(row["part"]) for row in found), key=lambda part: part.partition)
 
 
@@ -153,6 +155,19 @@ def _plain(df: DataFrame, name: str) -> Column:
 
     # The conversion fails on null, where a null is to be counted.
     return F.when(column.isNotNull(), vector_to_array(column))
+
+
+def _numbered(df: DataFrame, columns: Sequence[Column]) -> DataFrame:
+    """Columns under plain names: PySpark's `mapInArrow` trips over dots in them."""
+    return df.select(*[column.alias(f"c{number}") for number, column in enumerate(columns)])
+
+
+def _renamed(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> Iterable[pa.RecordBatch]:
+    """Batches under their own names again."""
+    import pyarrow as pa
+
+    for batch in batches:
+        yield pa.RecordBatch.from_arrays(batch.columns, names=list(names))
 
 
 def _named(name: str) -> Column:
@@ -358,16 +373,16 @@ def _write(
     shards = [("train", i, deal.size("train", i)) for i in range(deal.train_shards)]
     shards += [("valid", i, deal.size("valid", i)) for i in range(deal.valid_shards)]
     write_plan = WritePlan(url, tuple(columns), tuple(staged_types), tuple(shards))
-    names = [_named(name) for name in (*plan.features, *plan.labels)]
+    names = [*plan.features, *plan.labels, "__shard"]
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         import pyarrow as pa
 
-        for text in ShardWriter(write_plan).run(batches):
+        for text in ShardWriter(write_plan).run(_renamed(batches, names)):
             yield pa.RecordBatch.from_pydict({"shard": [text]})
 
     ordered = dealt.repartition(len(shards), "__shard").sortWithinPartitions("__shard", "__key")
-    rows = ordered.select(*names, "__shard").mapInArrow(run, "shard string").collect()
+    rows = _numbered(ordered, [_named(name) for name in names]).mapInArrow(run, "shard string").collect()
     order = {(split, index): number for number, (split, index, _) in enumerate(shards)}
     written = sorted((json.loads(row["shard"]) for row in rows), key=lambda w: order[w["split"], w["index"]])
     found = [(w["split"], w["index"], w["rows"]) for w in written]

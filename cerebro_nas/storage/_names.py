@@ -35,8 +35,8 @@ def check_name(name: object) -> str:
     )
     if not safe:
         raise ConfigError(
-            f"`project_name` must be a plain name of 1 to {_MAX_LENGTH} characters ({_MAX_BYTES} bytes), without slashes, "
-            "quotes, wildcards or control characters, and without a dot or a space at its beginning. "
+            f"`project_name` must be a plain name of 1 to {_MAX_LENGTH} characters ({_MAX_BYTES} bytes), without "
+            "slashes, quotes, wildcards or control characters, and without a dot or a space at its beginning. "
             f"Received: project_name={name!r}. Choose another name."
         )
     return str(name)

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from pyspark.ml.linalg import VectorUDT
+from pyspark.sql import types as T
+
+from cerebro_nas.data import check_arguments
+from cerebro_nas.errors import DataError
+
+
+@dataclass
+class Frame:
+    """All that a check may ask of a DataFrame: its schema, which costs no Spark job (or JVM)."""
+
+    schema: T.StructType
+
+    @property
+    def columns(self) -> list[str]:
+        return self.schema.fieldNames()
+
+
+FRAME = Frame(
+    T.StructType(
+        [
+            T.StructField("features", VectorUDT()),
+            T.StructField("pixels", T.ArrayType(T.FloatType())),
+            T.StructField("nested", T.ArrayType(T.ArrayType(T.FloatType()))),
+            T.StructField("label", T.StringType()),
+            T.StructField("when", T.TimestampType()),
+            T.StructField("held_out", T.BooleanType()),
+            T.StructField("twice", T.LongType()),
+            T.StructField("twice", T.LongType()),
+        ]
+    )
+)
+
+
+def _check(**changed: Any) -> None:
+    arguments: dict[str, Any] = {
+        "feature_columns": ["features"],
+        "label_columns": ["label"],
+        "validation": 0.2,
+        "input_shape": None,
+        "num_shards": 2,
+    }
+    check_arguments(FRAME, **{**arguments, **changed})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "changed", [{}, {"validation": "held_out"}, {"input_shape": (8, 8)}, {"label_columns": ["pixels"]}]
+)
+def test_good_arguments(changed: dict[str, Any]) -> None:
+    _check(**changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"feature_columns": ["featurs"]}, "no column 'featurs'; did you mean 'features'"),
+        ({"feature_columns": []}, "feature_columns must name at least one column"),
+        ({"label_columns": []}, "label_columns must name at least one column"),
+        ({"feature_columns": ["twice"]}, "'twice' is in the DataFrame 2 times"),
+        ({"feature_columns": ["pixels", "pixels"]}, "'pixels' is named more than once"),
+        ({"label_columns": ["features"]}, "'features' is named more than once"),
+        ({"feature_columns": ["label"], "label_columns": ["pixels"]}, "StringIndexer"),
+        ({"feature_columns": ["when"]}, "timestamp"),
+        ({"feature_columns": ["nested"]}, "arrays must hold numbers"),
+        ({"input_shape": (8, 0)}, "input_shape must be positive"),
+        ({"input_shape": ()}, "input_shape must be positive"),
+        ({"validation": 0.0}, "validation must be a fraction"),
+        ({"validation": 1.0}, "validation must be a fraction"),
+        ({"validation": float("nan")}, "validation must be a fraction"),
+        ({"validation": "label"}, "must be boolean"),
+        ({"validation": "held"}, "did you mean 'held_out'"),
+        ({"num_shards": 0}, "num_shards must be 1 or more"),
+    ],
+)
+def test_bad_arguments(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        _check(**changed)
+
+
+def test_all_problems_are_listed_at_once() -> None:
+    with pytest.raises(DataError) as caught:
+        _check(feature_columns=["featurs"], label_columns=["lable"], input_shape=(0,), validation=2.0, num_shards=0)
+    text = str(caught.value)
+    for part in ("'featurs'", "'lable'", "input_shape must", "num_shards must", "validation must", "Received: "):
+        assert part in text
