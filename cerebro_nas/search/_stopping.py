@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,7 @@ def split_callbacks(callbacks: Sequence[Any] | None) -> tuple[list[StoppingRule]
     """Read the callbacks a search understands: stopping rules, and log directories for TensorBoard.
 
     Raises:
+        ImportError: TensorBoard is asked for and not installed.
         ConfigError: a callback of another kind is given. Candidates train in pieces on many workers, where a Keras
             callback with code of its own would see neither whole epochs nor a model that stays.
     """
@@ -68,6 +70,7 @@ def split_callbacks(callbacks: Sequence[Any] | None) -> tuple[list[StoppingRule]
         if isinstance(callback, keras.callbacks.EarlyStopping):
             rules.append(_rule(callback))
         elif isinstance(callback, keras.callbacks.TensorBoard):
+            _need_tensorboard()
             logdirs.append(str(callback.log_dir))
         else:
             raise ConfigError(
@@ -76,6 +79,14 @@ def split_callbacks(callbacks: Sequence[Any] | None) -> tuple[list[StoppingRule]
                 f"Received: callbacks={[type(c).__name__ for c in callbacks]}. Remove {type(callback).__name__}."
             )
     return rules, logdirs
+
+
+def _need_tensorboard() -> None:
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ImportError(
+            "`keras.callbacks.TensorBoard` needs the package 'tensorboard', which is not installed. "
+            "Install it with: pip install 'cerebro_nas[tensorboard]'"
+        )
 
 
 def _rule(callback: Any) -> StoppingRule:  # noqa: ANN401 - Keras ships no types

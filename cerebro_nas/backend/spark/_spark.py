@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import sys
 import threading
 import uuid
 from typing import TYPE_CHECKING
@@ -67,6 +69,7 @@ class SparkBackend(WorkerPool):
         self._spark = _session_of(spark_context, spark)
         self._context = _context_of(self._spark)
         self._cluster = inspect_cluster(self._spark, self._context)
+        _use_this_python(self._spark, self._context, self._cluster)
         if num_workers is None:
             num_workers = _all_slots(self._cluster)
         super().__init__(num_workers, threads_per_worker, start_timeout, max_restarts)
@@ -191,6 +194,17 @@ def _cause(error: Exception) -> str:
     lines = [line.lstrip(": ") for line in str(error).strip().splitlines() if not line.startswith(("\t", "  "))]
     telling = [line for line in lines if _ERROR_LINE.match(line)]
     return (telling or lines or [type(error).__name__])[-1]
+
+
+def _use_this_python(spark: SparkSession, context: SparkContext | None, cluster: Cluster) -> None:
+    """Have Spark on this machine start its Python workers with this interpreter, unless the user named one.
+
+    It would take the `python3` of the PATH, and a script that was started by the interpreter of a virtual environment
+    which is not activated would find none of its packages there.
+    """
+    named = "PYSPARK_PYTHON" in os.environ or bool(setting(spark, "spark.pyspark.python", ""))
+    if context is not None and cluster.is_one_machine and not named:
+        context.pythonExec = sys.executable
 
 
 def _session_of(context: SparkContext | None, spark: SparkSession | None) -> SparkSession:
