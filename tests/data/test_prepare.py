@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -302,7 +304,7 @@ def test_foreign_directory_is_refused_and_kept(digits: DataFrame, prepare: Prepa
 
 def test_prepared_data_of_something_else_is_refused(digits: DataFrame, prepare: Prepare) -> None:
     prepared = prepare(digits, input_shape=(8, 8, 1))
-    wanted = {"feature_columns": ["features"], "label_columns": ["label"]}
+    wanted: dict[str, Any] = {"feature_columns": ["features"], "label_columns": ["label"]}
     check_fingerprint(prepared, digits, **wanted, input_shape=(8, 8, 1))
     check_fingerprint(prepared, None, **wanted)
     with pytest.raises(DataError, match="input_shape"):
@@ -311,3 +313,26 @@ def test_prepared_data_of_something_else_is_refused(digits: DataFrame, prepare: 
         check_fingerprint(prepared, None, feature_columns=["features"], label_columns=["text"])
     with pytest.raises(DataError, match="schema"):
         check_fingerprint(prepared, digits.withColumn("label", digits["text"]), **wanted)
+
+
+_ONE_SLOT = """
+import sys
+from cerebro_nas.backend.spark._session import local_spark_session
+from cerebro_nas.data import prepare_data
+from cerebro_nas.storage import LocalStore
+
+spark = local_spark_session(1, memory="512m")
+df = spark.createDataFrame([([float(i), 0.5], i % 2) for i in range(40)], ["features", "label"]).repartition(4)
+prepared = prepare_data(
+    df, store=LocalStore(sys.argv[1]), name="x", feature_columns=["features"], label_columns=["label"], num_shards=3
+)
+print(prepared.train_rows, prepared.valid_rows)
+spark.stop()
+"""
+
+
+@pytest.mark.slow
+def test_one_slot_is_enough(tmp_path: Path) -> None:
+    # In a process of its own: only one Spark can run in one.
+    ran = subprocess.run([sys.executable, "-c", _ONE_SLOT, tmp_path], capture_output=True, text=True, timeout=110)
+    assert ran.stdout.split() == ["32", "8"], ran.stderr

@@ -61,7 +61,14 @@ def test_an_accepted_name_is_one_directory_below_the_store(name: str) -> None:
 def test_all_spellings_of_a_path_are_the_same(tmp_path: Path) -> None:
     place = tmp_path / "a ü b"
     quoted = str(place).replace(" ", "%20")
-    spellings = [place, str(place), f"file://{place}", f"file:{place}", f"file://localhost{place}", f"file://{quoted}"]
+    spellings: list[str | Path] = [
+        place,
+        str(place),
+        f"file://{place}",
+        f"file:{place}",
+        f"file://localhost{place}",
+        f"file://{quoted}",
+    ]
     assert {LocalStore(spelling).data_url("x") for spelling in spellings} == {str(place / "data" / "x")}
 
 

@@ -52,7 +52,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(*((os, "fsync") if call == "fsync" else (Path, "replace")), fail)
+    monkeypatch.setattr({"fsync": os, "replace": Path}[call], call, fail)
     with pytest.raises(StoreError, match="No space left"):
         store.write_bytes(url, b"new")
     monkeypatch.undo()
