@@ -24,9 +24,8 @@ X = ColumnSpec("x", (2,), "float32", "list")
 
 def _record(trial: str, values: list[float], status: str = "COMPLETED") -> TrialRecord:
     history = tuple({"val_accuracy": value, "loss": 1.0} for value in values)
-    return TrialRecord(
-        trial, status, hyperparameters={"units": len(trial)}, history=history, metrics=dict(history[-1]) if history else {}
-    )
+    metrics = dict(history[-1]) if history else {}
+    return TrialRecord(trial, status, hyperparameters={"units": len(trial)}, history=history, metrics=metrics)
 
 
 RECORDS = (
@@ -47,7 +46,7 @@ def _result(records: tuple[TrialRecord, ...] = RECORDS, direction: Direction = "
         direction=direction,
         # Nothing is there, so whatever is loaded raises.
         source=ModelSource("/nowhere/states", ((X,),), outputs, ("y__output",), train_shards=3),
-        schedule=Utilisation(*[0.0] * 0) if False else None,  # type: ignore[arg-type]
+        schedule=Utilisation(makespan=1.0, workers=(), utilisation=0.0, lower_bound=1.0),
         schedule_log=(),
         stopped_because="all 6 trials are done",
         directory="/nowhere",

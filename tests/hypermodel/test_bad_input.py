@@ -1,0 +1,295 @@
+"""Mistakes: each gives one clear error, before Spark does any work that it need not do to find out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+import autokeras as ak
+import keras
+import pytest
+
+from cerebro_nas import HyperHyperModel
+from cerebro_nas.backend import SimulatedBackend
+from cerebro_nas.backend import SparkBackend
+from cerebro_nas.errors import BackendError
+from cerebro_nas.errors import ConfigError
+from cerebro_nas.errors import DataError
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+    from pyspark.sql import SparkSession
+
+# Py4J leaves the socket of a thread that ended to the garbage collector, which says so.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
+]
+
+Make = Callable[..., HyperHyperModel]
+
+
+class Refusing(SimulatedBackend):
+    """Fails when it is asked to start."""
+
+    def start(self, search: Any) -> None:
+        raise AssertionError("the backend was started")
+
+
+class Untouchable:
+    """A DataFrame of which only the schema may be read."""
+
+    def __init__(self) -> None:
+        from pyspark.sql import types as T
+
+        self.schema = T.StructType()
+        self.schema.add("features", T.ArrayType(T.DoubleType())).add("label", T.LongType()).add("other", T.LongType())
+        self.columns = self.schema.names
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"the DataFrame was asked for {name}")
+
+    def __getitem__(self, name: str) -> Any:
+        raise AssertionError(f"the DataFrame was asked for column {name}")
+
+
+def _graph() -> tuple[Any, Any]:
+    inputs = ak.ImageInput()
+    return inputs, ak.ClassificationHead()(ak.DenseBlock(num_layers=1)(inputs))
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """A hypermodel that is bound; `fit` on it stops at the first thing it does."""
+
+    def of(backend: Any = None, **changed: Any) -> HyperHyperModel:
+        model = HyperHyperModel(*_graph(), seed=0)
+        arguments = {
+            "store": str(tmp_path / "store"),
+            "evaluation_metric": "accuracy",
+            "label_columns": ["label"],
+            "feature_columns": ["features"],
+            "verbose": 0,
+        }
+        model.resource_bind(backend=backend or Refusing(2), **{**arguments, **changed})
+        return model
+
+    return of
+
+
+# --- without any data -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"max_trials": 0}, "`max_trials` must be a positive integer. Received: max_trials=0. Pass 1 or more."),
+        ({"max_trails": 3}, "Did you mean 'max_trials'?"),
+        ({"max_model_size": 0}, "`max_model_size` must be a positive integer"),
+        ({"seed": -1}, "`seed` must be"),
+        ({"project_name": "a/b"}, "a/b"),
+        ({"tuner": "greedyy"}, "Did you mean 'greedy'?"),
+        ({"objective": "val_acuracy"}, "objective='val_acuracy'"),
+    ],
+)
+def test_arguments_of_the_constructor(make: Make, arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        # A tuner and an objective may only be judged once they are all known, but no later than this.
+        model = HyperHyperModel(*_graph(), **arguments)
+        model.resource_bind(backend=Refusing(2), store="unused", label_columns="label", feature_columns="features")
+        unused: Any = Untouchable()
+        model.fit(unused)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"tuner": "gredy"}, "Received: tuner='gredy'. Did you mean 'greedy'?"),
+        ({"tuner": 3}, "Received: tuner=3"),
+        ({"max_trials": 0}, "Received: max_trials=0"),
+        ({"exploration": 1.5}, "Received: exploration=1.5"),
+        ({"tuner": "random", "exploration": 0.5}, "exploration"),
+        ({"explorations": 0.5}, "explorations"),
+        ({"objective": "val_acuracy"}, "Received: objective='val_acuracy'"),
+        ({"parallelism": 0}, "Received: parallelism=0"),
+        ({"hyperparameter": None}, "hyperparameter"),
+    ],
+)
+def test_arguments_of_tuner_bind(make: Make, arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        make().tuner_bind(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"epochs": 0}, "`epochs` must be a positive integer. Received: epochs=0"),
+        ({"batch_size": 0}, "`batch_size` must be a positive integer. Received: batch_size=0"),
+        ({"input_shape": (8, -8)}, "`input_shape` must be"),
+        ({"callbacks": ["stop"]}, "`callbacks` may hold"),
+        ({"callbacks": keras.callbacks.EarlyStopping()}, "`callbacks`"),
+        ({"verbose": 7}, "`verbose` must be"),
+        ({"verbose": "loud"}, "`verbose` must be"),
+    ],
+)
+@pytest.mark.parametrize("call", ["fit", "fit_on_prepared_data"])
+def test_arguments_of_fit(make: Make, call: str, arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        getattr(make(), call)(Untouchable(), **arguments)
+
+
+@pytest.mark.parametrize("metric", ["acuracy", "precison", "val_acuracy"])
+def test_an_evaluation_metric_that_nobody_knows(make: Make, metric: str) -> None:
+    unused: Any = Untouchable()
+    with pytest.raises(ConfigError, match=metric):
+        make(evaluation_metric=metric).fit(unused)
+
+
+@pytest.mark.parametrize("objective", ["val_auc", "auc", "val_mean_squared_error"])
+def test_an_objective_that_the_head_does_not_report(make: Make, objective: str) -> None:
+    model = make()
+    unused: Any = Untouchable()
+    with pytest.raises(ConfigError, match=rf"`objective` must be a metric that.*val_accuracy.*objective='{objective}'"):
+        model.tuner_bind("greedy", objective=objective)
+        model.fit(unused)
+
+
+def test_two_labels_for_one_head(make: Make) -> None:
+    unused: Any = Untouchable()
+    with pytest.raises(ConfigError, match="`label_columns` should name one column for each of the 1 heads"):
+        make(label_columns=["label", "other"]).fit(unused)
+
+
+def test_something_that_is_no_dataframe(make: Make) -> None:
+    for value in (None, [1, 2], "table"):
+        with pytest.raises((ConfigError, DataError), match="DataFrame"):
+            make().fit(value)  # type: ignore[arg-type]
+
+
+# --- with data --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def jobs(spark: SparkSession) -> Iterator[Callable[[], int]]:
+    """Counts the Spark jobs of a test."""
+    tracker, group = spark.sparkContext.statusTracker(), "bad-input"
+    before = len(tracker.getJobIdsForGroup(group))
+    spark.sparkContext.setJobGroup(group, "mistakes")
+    yield lambda: len(tracker.getJobIdsForGroup(group)) - before
+    spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)  # type: ignore[arg-type]
+
+
+def _table(spark: SparkSession, rows: list[tuple[Any, Any]], label: str = "int") -> DataFrame:
+    return spark.createDataFrame(rows, f"features array<double>, label {label}")
+
+
+def _good(spark: SparkSession) -> DataFrame:
+    return _table(spark, [([float(n)] * 4, n % 2) for n in range(12)])
+
+
+@pytest.mark.spark
+def test_the_count_counts(spark: SparkSession, jobs: Callable[[], int]) -> None:
+    assert jobs() == 0
+    assert _good(spark).count() == 12
+    assert jobs() > 0
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize(
+    ("changed", "arguments", "told"),
+    [
+        ({"feature_columns": ["feature"]}, {}, "there is no column 'feature'; did you mean 'features'?"),
+        ({"label_columns": ["lable"]}, {}, "there is no column 'lable'; did you mean 'label'?"),
+        ({"validation": "is_valid"}, {}, "there is no column 'is_valid'"),
+        ({"validation": "label"}, {}, "validation column 'label' must be boolean"),
+        ({"feature_columns": ["label"]}, {}, "more than once"),
+    ],
+)
+def test_columns(
+    spark: SparkSession, jobs: Callable[[], int], make: Make, changed: Any, arguments: Any, told: str
+) -> None:
+    df = _good(spark)
+    with pytest.raises(DataError, match=re.escape(told)):
+        make(**changed).fit(df, epochs=1, **arguments)
+    assert jobs() == 0
+
+
+@pytest.mark.spark
+def test_all_mistakes_in_columns_are_told_at_once(spark: SparkSession, make: Make) -> None:
+    df = _good(spark)
+    with pytest.raises(DataError) as caught:
+        make(feature_columns=["featuers"], label_columns=["lable"]).fit(df)
+    assert str(caught.value).count("did you mean") == 2
+
+
+@pytest.mark.spark
+def test_fewer_slots_than_workers(spark: SparkSession, jobs: Callable[[], int], make: Make) -> None:
+    df = _good(spark)
+    with pytest.raises(BackendError, match="needs 3 task slots, Spark has 2. Received: num_workers=3"):
+        make(SparkBackend(spark=spark, num_workers=3)).fit(df)
+    assert jobs() == 0
+
+
+@pytest.mark.spark
+def test_a_project_that_is_there(spark: SparkSession, jobs: Callable[[], int], make: Make, tmp_path: Path) -> None:
+    model, df = make(), _good(spark)
+    (tmp_path / "store" / "runs" / "auto_model").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="'auto_model' is there already.*Pass overwrite=True"):
+        model.fit(df, input_shape=(2, 2, 1))
+    assert jobs() == 0
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize(
+    ("rows", "arguments", "told"),
+    [
+        ([], {}, "must have rows. Received: 0 rows"),
+        ([([1.0] * 4, 0), (None, 1), ([1.0] * 4, 1)], {}, "column 'features': null in 1 of 3 rows"),
+        ([([1.0] * 4, 0), ([1.0, None] * 2, 1)], {}, "column 'features': null in 1 of 2 rows"),
+        ([([1.0] * 4, 0), ([float("nan")] * 4, 1)], {}, "column 'features': NaN or infinite in 1 of 2 rows"),
+        ([([1.0] * 4, 0), ([1.0] * 4, None)], {}, "column 'label': null in 1 of 2 rows"),
+        ([([1.0] * 4, 0), ([1.0] * 3, 1)], {}, "column 'features'"),
+        ([([1.0] * 4, 0), ([1.0] * 4, 1)], {"input_shape": (3, 3, 1)}, "input_shape=(3, 3, 1)"),
+        ([([1.0] * 4, 0), ([1.0] * 4, 1)], {"input_shape": (2, 2, 1)}, "at least one training row for each"),
+    ],
+    ids=["no rows", "null", "null inside", "nan", "null label", "sizes", "shape", "too few"],
+)
+def test_rows(
+    spark: SparkSession, make: Make, tmp_path: Path, rows: list[Any], arguments: dict[str, Any], told: str
+) -> None:
+    """Only reading the rows shows it; nothing is trained, and nothing is left in the store."""
+    backend = SimulatedBackend(2)
+    with pytest.raises(DataError, match=re.escape(told)):
+        make(backend).fit(_table(spark, rows).coalesce(1), **arguments)
+    assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.spark
+def test_vectors_of_differing_length_in_different_partitions(spark: SparkSession, make: Make) -> None:
+    from pyspark.ml.linalg import Vectors
+
+    rows = [(Vectors.dense([1.0] * (4 if n < 6 else 5)), n % 2) for n in range(12)]
+    df = spark.createDataFrame(spark.sparkContext.parallelize(rows, 2), ["features", "label"])
+    with pytest.raises(DataError, match=r"column 'features': rows of differing size, \[4, 5\]"):
+        make(SimulatedBackend(2)).fit(df)
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize(
+    ("rows", "label", "told"),
+    [
+        ([([1.0] * 4, 3)] * 6, "int", "at least two classes"),
+        ([([float(n)] * 5, n % 2) for n in range(6)], "int", "`input_shape` should give the shape of an image"),
+    ],
+    ids=["one class", "no image"],
+)
+def test_data_that_the_graph_cannot_use(
+    spark: SparkSession, make: Make, rows: list[Any], label: str, told: str
+) -> None:
+    shape = (2, 2, 1) if len(rows[0][0]) == 4 else None
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        make(SimulatedBackend(2)).fit(_table(spark, rows, label), input_shape=shape)
