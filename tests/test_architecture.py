@@ -262,7 +262,9 @@ def test_folders_of_tests_mirror_rooms() -> None:
     foreign = {
         folder.as_posix()
         for folder in folders
-        if folder.parts[0] not in _TESTS_ACROSS_ROOMS and not (PACKAGE / folder / "__init__.py").exists()
+        if folder.parts[0] not in _TESTS_ACROSS_ROOMS
+        and not (PACKAGE / folder / "__init__.py").exists()
+        and not (PACKAGE / folder).with_suffix(".py").exists()
     }
     assert not foreign
 
