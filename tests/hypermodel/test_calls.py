@@ -116,14 +116,15 @@ def test_results_before_a_search(use: Callable[[HyperHyperModel], Any]) -> None:
 def test_other_calls_before_resource_bind() -> None:
     model = _model()
     unused: Any = None
-    for name, call in {
+    calls: dict[str, Callable[[], Any]] = {
         "tuner_bind": lambda: model.tuner_bind("greedy"),
         "fit": lambda: model.fit(unused),
         "fit_on_prepared_data": lambda: model.fit_on_prepared_data(),
         "sys_setup|fit": lambda: model.sys_setup(unused),
         "test_tuner_space|fit": lambda: model.test_tuner_space(unused),
         "directory": lambda: model.directory,
-    }.items():
+    }
+    for name, call in calls.items():
         with pytest.raises(ConfigError, match=rf"`({name})` needs to know where.*Call `resource_bind\(backend="):
             call()
 

@@ -68,7 +68,10 @@ def digits(spark: SparkSession) -> Digits:
     ]
     df = spark.createDataFrame(rows, ["x", "number", "word", "onehot", "id"]).cache()
     return Digits(
-        features[ROWS:count].reshape(-1, *SHAPE), labels[ROWS:count], df.where(f"id < {ROWS}"), df.where(f"id >= {ROWS}")
+        features[ROWS:count].reshape(-1, *SHAPE),
+        labels[ROWS:count],
+        df.where(f"id < {ROWS}"),
+        df.where(f"id >= {ROWS}"),
     )
 
 
@@ -152,9 +155,8 @@ def test_the_models(fitted: Fitted) -> None:
     assert result.get_best_model().trial == ranked[0]
     assert repr(result).startswith("ModelSelectionResult(3 trials, best val_accuracy=")
     assert result.stopped_because == "all 3 trials are done"
-    sizes = {model.trial: model.keras().count_params() for model in result.get_all_models()}
-    table = result.leaderboard().set_index("trial")["cost.parameters"]
-    assert sizes == {trial: int(table[trial]) for trial in ranked}
+    sizes = [model.keras().count_params() for model in result.get_all_models()]
+    assert sizes == result.leaderboard()["cost.parameters"].tolist()
 
 
 def test_models_are_loaded_only_when_they_are_asked_for(fitted: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -450,10 +452,12 @@ def main(path):
     me = psutil.Process()
     def left():
         threads = [t.name for t in threading.enumerate() if not type(t).__module__.startswith("py4j")]
-        children = [" ".join(c.cmdline()) for c in me.children(recursive=True)]
+        # What Spark keeps: its JVM and, below it, the daemon of Python workers.
+        children = [c for c in me.children(recursive=True) if c.status() != psutil.STATUS_ZOMBIE]
+        commands = [" ".join(c.cmdline()) for c in children]
         ports = [c.laddr.port for c in me.net_connections("inet") if c.status == psutil.CONN_LISTEN]
-        return sorted(threads), sorted(c for c in children if "pyspark.daemon" not in c and "SparkSubmit" not in c
-            and "resource_tracker" not in c), sorted(ports)
+        kept = ("pyspark.daemon", "SparkSubmit", "resource_tracker")
+        return sorted(threads), sorted(c for c in commands if not any(k in c for k in kept)), sorted(ports)
     before = left()
     model.resource_bind(SparkBackend(spark_context=spark.sparkContext, num_workers=1), path + "/store",
         evaluation_metric="accuracy", label_columns="y", feature_columns="x", verbose=0)

@@ -21,7 +21,13 @@ SHARDS = [ShardInfo(Shard("train", 0), 10, 10), ShardInfo(Shard("valid", 0), 5, 
 
 def _books(direction: Direction = "max", max_trials: int | None = 4) -> Books:
     return Books(
-        project="p", tuner="greedy", objective="val_accuracy", direction=direction, max_trials=max_trials, epochs=3, num_workers=1
+        project="p",
+        tuner="greedy",
+        objective="val_accuracy",
+        direction=direction,
+        max_trials=max_trials,
+        epochs=3,
+        num_workers=1,
     )
 
 
@@ -75,8 +81,8 @@ def test_an_epoch_without_a_finite_objective_is_never_the_best() -> None:
 
 
 def test_the_best_trial_is_that_of_the_best_epoch_of_all() -> None:
+    assert _books().best is None
     books = _books()
-    assert books.best is None
     for trial, values in {"a": [0.5, 0.6], "b": [0.8, 0.2], "c": [0.8]}.items():
         books.open(trial, {})
         _epochs(books, trial, values)

@@ -197,10 +197,8 @@ def test_the_display_sees_the_search_begin_and_end(tmp_path: Path) -> None:
     assert [v.elapsed for v in views] == sorted(v.elapsed for v in views)
 
 
-def _rows(search: Search) -> list[dict[str, Any]]:
-    table = leaderboard(search.records, "val_accuracy", "max")
-    rows: list[dict[str, Any]] = table.to_dict("records")
-    return rows
+def _rows(search: Search) -> list[dict[Any, Any]]:
+    return leaderboard(search.records, "val_accuracy", "max").to_dict("records")
 
 
 @pytest.mark.parametrize("tuner", ["greedy", "random"])
@@ -208,7 +206,7 @@ def test_the_same_seed_gives_the_same_leaderboard(tmp_path: Path, tuner: str) ->
     def quality(unit: Unit, spec: CandidateSpec) -> dict[str, float]:
         return {"loss": 1.0, "accuracy": math.sin(spec.parameters) / 2 + 0.5 + unit.epoch / 100}
 
-    def search(name: str, seed: int) -> list[dict[str, Any]]:
+    def search(name: str, seed: int) -> list[dict[Any, Any]]:
         return _rows(Search(tmp_path / name, seed=seed, tuner=tuner, max_trials=8, metrics=quality).run())
 
     first = search("one", 3)
