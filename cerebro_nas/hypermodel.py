@@ -179,11 +179,8 @@ class HyperHyperModel:
             seed=seed,
         )
         settings.check()
+        self._check_tuner(settings)
         self._settings = settings
-        # Made now so that a wrong argument is told now; `fit` makes the tuner anew once the space is known. An oracle
-        # is left alone: it is the user's object, and its state would change.
-        if isinstance(settings.tuner, str):
-            self._make_tuner(None, None).close()
 
     # --- running --------------------------------------------------------------------------------------------------
 
@@ -217,6 +214,7 @@ class HyperHyperModel:
         """
         arguments = search.make_fit_arguments(batch_size=batch_size, epochs=epochs, input_shape=input_shape)
         rules, logdirs = self._callbacks(callbacks, arguments)
+        self._check(verbose)
         self._prepare(df, arguments)
         return self._search(arguments, rules, logdirs, verbose)
 
@@ -249,6 +247,7 @@ class HyperHyperModel:
         arguments = search.make_fit_arguments(batch_size=batch_size, epochs=epochs, input_shape=input_shape)
         rules, logdirs = self._callbacks(callbacks, arguments)
         resources = self._bound("fit_on_prepared_data")
+        self._check(verbose)
         resources.backend.check()
         prepared = load_prepared(resources.store, self._settings.project_name)
         check_fingerprint(
@@ -268,7 +267,7 @@ class HyperHyperModel:
         arguments = search.make_fit_arguments(batch_size=batch_size, epochs=epochs, input_shape=input_shape)
         self._prepare(df, arguments)
         self._configure(arguments)
-        self._tuner = self._make_tuner(self._space.explore(self._settings.hyperparameters), None)
+        self._tuner = self._make_tuner(self._settings, self._space.explore(self._settings.hyperparameters), None)
 
     def test_tuner_space(
         self, df: DataFrame, input_shape: Sequence[int] | int | None = None
@@ -290,8 +289,7 @@ class HyperHyperModel:
     @property
     def objective(self) -> Any:
         """What is optimised."""
-        given = self._settings.objective
-        return given if given is not None or self._resources is None else self._resources.default_objective
+        return self._objective(self._settings)
 
     @property
     def max_trials(self) -> int:
@@ -374,6 +372,10 @@ class HyperHyperModel:
     def _seed(self) -> int:
         return int(_DEFAULT_SEED if self._settings.seed is None else self._settings.seed)
 
+    def _objective(self, settings: search.Settings) -> Any:
+        given = settings.objective
+        return given if given is not None or self._resources is None else self._resources.default_objective
+
     def _bound(self, call: str) -> search.Resources:
         if self._resources is None:
             raise ConfigError(
@@ -390,13 +392,34 @@ class HyperHyperModel:
             rules.append(search.StoppingRule(patience=arguments.patience))
         return rules, logdirs
 
-    def _make_tuner(self, space: keras_tuner.HyperParameters | None, directory: str | None) -> Tuner:
+    def _check(self, verbose: Any) -> None:
+        """Check everything that needs no data, before Spark does any work."""
+        from cerebro_nas.tuners import make_objective
+
+        resources = self._bound("fit")
+        if verbose is not None:
+            search.check_verbose(verbose)
+        self._check_tuner(self._settings)
+        self._space.check_labels(resources.label_columns)
+        search.check_objective(make_objective(self.objective).name, self._space)
+
+    def _check_tuner(self, settings: search.Settings) -> None:
+        """Have a tuner made, so that a wrong argument is told now; `fit` makes it anew once the space is known."""
+        import keras_tuner
+
+        # An oracle is left alone: it is the user's object, and its state would change.
+        if not isinstance(settings.tuner, keras_tuner.Oracle):
+            self._make_tuner(settings, None, None).close()
+
+    def _make_tuner(
+        self, settings: search.Settings, space: keras_tuner.HyperParameters | None, directory: str | None
+    ) -> Tuner:
         from cerebro_nas.tuners import make_tuner
 
-        settings, resources = self._settings, self._bound("tuner_bind")
+        resources = self._bound("tuner_bind")
         return make_tuner(
             settings.tuner,
-            objective=self.objective,
+            objective=self._objective(settings),
             max_trials=settings.max_trials,
             hyperparameters=space,
             seed=self._seed,
@@ -410,6 +433,8 @@ class HyperHyperModel:
         from cerebro_nas.data import prepare_data
 
         resources = self._bound("fit")
+        if not (hasattr(df, "schema") and hasattr(df, "columns")):
+            raise ConfigError(f"`df` must be a Spark DataFrame. Received: df={df!r} (of type {type(df).__name__}).")
         num_shards = resources.backend.num_workers
         check_arguments(
             df,
@@ -466,7 +491,7 @@ class HyperHyperModel:
             if self._tuner is not None:
                 self._tuner.close()
             space = self._space.explore(self._settings.hyperparameters)
-            self._tuner = self._make_tuner(space, f"{plan.directory}/tuner")
+            self._tuner = self._make_tuner(self._settings, space, f"{plan.directory}/tuner")
             self._result = search.run_search(plan, self._tuner)
         return self._result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import threading
@@ -37,6 +38,15 @@ def spark() -> Iterator[SparkSession]:
     session = local_spark_session(2, app_name="tests", memory="1g")
     yield session
     session.stop()
+
+
+@pytest.fixture(autouse=True)
+def _fresh_logger() -> Iterator[None]:
+    """Undo what `configure_logging` does, so that tests that read log records do not depend on those before them."""
+    logger = logging.getLogger("cerebro_nas")
+    before = (list(logger.handlers), logger.level, logger.propagate)
+    yield
+    logger.handlers, logger.level, logger.propagate = list(before[0]), before[1], before[2]
 
 
 @pytest.fixture

@@ -53,6 +53,8 @@ class OutputSpec:
             ConfigError: a label is none of the classes.
         """
         labels = np.asarray(labels)
+        if self.kind != "values" and labels.ndim == 2 and labels.shape[1] == 1:
+            labels = labels[:, 0]
         if self.kind == "values" or labels.ndim == 2:
             rows = labels.reshape(len(labels), -1)
             return rows.astype(np.float32)

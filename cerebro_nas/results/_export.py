@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +43,8 @@ def save_verified(model: keras.Model, path: str | os.PathLike[str]) -> None:
     except OSError as error:
         raise StoreError(f"{target} could not be written: {error}. Check permissions and free space.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _compare(model: keras.Model, again: keras.Model, target: Path) -> None:

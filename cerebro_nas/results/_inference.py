@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -77,13 +78,23 @@ def evaluate(df: DataFrame, source: ModelSource, trial: str, generation: int) ->
 
         model = load_cached(source, trial, generation)
         for frame in frames:
-            columns = {spec.name: to_tensor(frame[spec.name], spec) for spec in specs}
-            values = [_labels(frame[name]) for name in labels]
-            found = evaluate_arrays(model, source, source.assemble(columns), values, source.batch_size)
+            try:
+                columns = {spec.name: to_tensor(frame[spec.name], spec) for spec in specs}
+                values = [_labels(frame[name]) for name in labels]
+                found = evaluate_arrays(model, source, source.assemble(columns), values, source.batch_size)
+            except (ConfigError, DataError) as error:
+                # As a row: an exception would reach the user inside a stack trace of Spark's.
+                kind = type(error).__name__
+                yield pd.DataFrame({"rows": [0], "name": [kind], "value": [0.0], "error": [str(error)]})
+                return
             names = list(found)
-            yield pd.DataFrame({"rows": len(frame), "name": names, "value": [found[name] for name in names]})
+            values_found = [found[name] for name in names]
+            yield pd.DataFrame({"rows": len(frame), "name": names, "value": values_found, "error": None})
 
-    parts = plain.mapInPandas(measure, "rows bigint, name string, value double").collect()
+    parts = plain.mapInPandas(measure, "rows bigint, name string, value double, error string").collect()
+    for part in parts:
+        if part["error"] is not None:
+            raise (ConfigError if part["name"] == "ConfigError" else DataError)(part["error"])
     if not parts:
         raise DataError(
             "`evaluate` needs at least one row. Received: a DataFrame of 0 rows. Pass the rows to evaluate on."
@@ -167,7 +178,8 @@ def to_tensor(values: Any, spec: ColumnSpec) -> NDArray[Any]:
 def _cell(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray)):
         return np.load(io.BytesIO(value), allow_pickle=False)
-    return value
+    # pandas shows a null among numbers as NaN.
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _labels(values: Any) -> NDArray[Any]:

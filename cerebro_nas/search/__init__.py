@@ -5,11 +5,13 @@ from cerebro_nas.search._driver import SearchDriver
 from cerebro_nas.search._driver import SearchParts
 from cerebro_nas.search._driver import trial_seed
 from cerebro_nas.search._session import SearchPlan
+from cerebro_nas.search._session import check_objective
 from cerebro_nas.search._session import run_search
 from cerebro_nas.search._session import search_spec
 from cerebro_nas.search._settings import FitArguments
 from cerebro_nas.search._settings import Resources
 from cerebro_nas.search._settings import Settings
+from cerebro_nas.search._settings import check_verbose
 from cerebro_nas.search._settings import make_fit_arguments
 from cerebro_nas.search._settings import make_resources
 from cerebro_nas.search._settings import refuse_unknown
@@ -25,6 +27,8 @@ __all__ = [
     "SearchPlan",
     "Settings",
     "StoppingRule",
+    "check_objective",
+    "check_verbose",
     "make_fit_arguments",
     "make_resources",
     "refuse_unknown",

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Protocol
 
@@ -110,6 +111,7 @@ class SearchDriver:
         self._finished = False
         self._errors: dict[str, int] = {}
         self._failures: dict[str, str] = {}
+        self._unfinite: set[str] = set()
         self._succeeded = False
         self._started = parts.backend.now()
         self._actions: dict[type, Callable[..., None]] = {
@@ -234,6 +236,10 @@ class SearchDriver:
     def _epoch_finished(self, command: EpochFinished) -> None:
         parts, trial = self._parts, command.trial
         if not math.isfinite(command.metrics.get(parts.books.objective, 0.0)):
+            # After its last epoch a trial has ended already, and is told apart when that is taken up.
+            self._unfinite.add(trial)
+            value = command.metrics[parts.books.objective]
+            self._failures[trial] = f"{parts.books.objective} became {value} in epoch {command.epoch}"
             self._feed(TrialStopRequested(trial, TrialStatus.FAILED, "nan_objective"))
             return
         parts.tuner.report(trial, command.epoch, command.metrics)
@@ -246,7 +252,10 @@ class SearchDriver:
             self._feed(TrialStopRequested(trial, TrialStatus.STOPPED, "early_stopping"))
 
     def _trial_finished(self, command: TrialFinished) -> None:
-        parts, status = self._parts, command.status
+        parts = self._parts
+        if command.trial in self._unfinite:
+            command = replace(command, status=TrialStatus.FAILED, reason="nan_objective")
+        status = command.status
         parts.books.close(command.trial, status.value, command.reason)
         parts.tuner.finish(command.trial, status.value, command.reason)
         for board in parts.boards:
@@ -262,7 +271,7 @@ class SearchDriver:
         reason, message = command.reason, self._failures.pop(command.trial, "")
         self._parts.reporter.message(f"Trial {command.trial} failed ({reason}){_first_line(message)}")
         self._errors[reason] = self._errors.get(reason, 0) + 1
-        if self._succeeded or self._errors[reason] < _SAME_ERROR_LIMIT:
+        if self._succeeded or len(self._errors) > 1 or self._errors[reason] < _SAME_ERROR_LIMIT:
             return
         raise SearchAborted(
             f"The first {_SAME_ERROR_LIMIT} trials that ended all failed with reason {reason!r}; none succeeded. "

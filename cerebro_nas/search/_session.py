@@ -100,7 +100,7 @@ def run_search(plan: SearchPlan, tuner: Tuner) -> ModelSelectionResult:
         BackendError: the backend failed.
     """
     objective = tuner.objective
-    _check_objective(objective.name, plan)
+    check_objective(objective.name, plan.space)
     books = Books(
         project=plan.project,
         tuner=plan.tuner_name,
@@ -182,8 +182,13 @@ def model_source(plan: SearchPlan) -> ModelSource:
     )
 
 
-def _check_objective(name: str, plan: SearchPlan) -> None:
-    known = [f"{prefix}{metric}" for metric in plan.space.metric_names for prefix in ("val_", "")]
+def check_objective(name: str, space: SearchSpace) -> None:
+    """Refuse an objective that no candidate would report.
+
+    Raises:
+        ConfigError: the message lists those that they report.
+    """
+    known = [f"{prefix}{metric}" for metric in space.metric_names for prefix in ("val_", "")]
     if name not in known:
         raise ConfigError(
             f"`objective` must be a metric that the candidates report: {', '.join(known)}. "

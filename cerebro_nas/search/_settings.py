@@ -122,8 +122,7 @@ def make_resources(
             "`evaluation_metric` must be the name of a metric, such as 'accuracy' or 'loss'. "
             f"Received: evaluation_metric={evaluation_metric!r}. Pass a name."
         )
-    if verbose not in (0, 1, 2, "auto"):
-        raise ConfigError(f"`verbose` must be 0, 1, 2 or 'auto'. Received: verbose={verbose!r}. Choose one of them.")
+    check_verbose(verbose)
     return Resources(
         backend=backend,
         store=store,
@@ -166,6 +165,16 @@ def make_fit_arguments(*, batch_size: Any, epochs: Any, input_shape: Any) -> Fit
             )
         input_shape = tuple(int(n) for n in input_shape)
     return FitArguments(int(batch_size), int(epochs), input_shape, patience)
+
+
+def check_verbose(verbose: Any) -> None:
+    """Check `verbose`.
+
+    Raises:
+        ConfigError: it is none of the values that mean something.
+    """
+    if verbose not in (0, 1, 2, "auto"):
+        raise ConfigError(f"`verbose` must be 0, 1, 2 or 'auto'. Received: verbose={verbose!r}. Choose one of them.")
 
 
 def refuse_unknown(kwargs: Mapping[str, Any], known: Sequence[str], where: str) -> None:

@@ -33,18 +33,21 @@ class StoppingRule:
 
     def should_stop(self, history: Sequence[dict[str, float]]) -> bool:
         """Whether a candidate with these metrics, one dict an epoch, should stop now."""
-        best = self.baseline
-        waited = 0
+        best: float | None = None
+        waited, stop = 0, False
         for epoch, metrics in enumerate(history):
             value = metrics.get(self.monitor)
-            if epoch < self.start_from_epoch or value is None:
+            if value is None or epoch < self.start_from_epoch:
                 continue
+            waited += 1
             if best is None or self._improves(value, best):
-                best, waited = value, 0
+                best, stop = value, False
+                # As in Keras: an improvement that does not beat the baseline does not end the wait, nor the training.
+                if self.baseline is None or self._improves(value, self.baseline):
+                    waited = 0
             else:
-                waited += 1
-        # Keras counts patience=0 like patience=1: the first epoch without improvement ends the training.
-        return waited >= max(self.patience, 1)
+                stop = waited >= self.patience and epoch > 0
+        return stop
 
     def _improves(self, value: float, best: float) -> bool:
         if self.direction == "max":
@@ -62,6 +65,11 @@ def split_callbacks(callbacks: Sequence[Any] | None) -> tuple[list[StoppingRule]
     """
     if not callbacks:
         return [], []
+    if not isinstance(callbacks, (list, tuple)):
+        raise ConfigError(
+            f"`callbacks` must be a list. Received: callbacks={callbacks!r} (of type {type(callbacks).__name__}). "
+            "Put it into a list."
+        )
     import keras
 
     rules: list[StoppingRule] = []

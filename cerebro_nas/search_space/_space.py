@@ -95,11 +95,7 @@ class SearchSpace:
         """
         inputs = self._graph.inputs
         features = _io.features_by_input(prepared, inputs, feature_columns_per_input)
-        if len(prepared.labels) != len(self._heads):
-            raise ConfigError(
-                f"Argument `label_columns` should name one column for each of the {len(self._heads)} heads. "
-                f"Received: label_columns={[column.name for column in prepared.labels]}. Name as many as heads."
-            )
+        self.check_labels([column.name for column in prepared.labels])
         for node, columns in zip(inputs, features, strict=True):
             _io.configure_input(node, columns, prepared.train_rows, batch_size)
         self._targets = tuple(
@@ -111,6 +107,18 @@ class SearchSpace:
         self._features = features
         self._labels = tuple(prepared.labels)
         self._statistics = Adapter(features, prepared)
+
+    def check_labels(self, label_columns: Sequence[str]) -> None:
+        """Refuse another number of label columns than heads.
+
+        Raises:
+            ConfigError: there are more or fewer.
+        """
+        if len(label_columns) != len(self._heads):
+            raise ConfigError(
+                f"Argument `label_columns` should name one column for each of the {len(self._heads)} heads. "
+                f"Received: label_columns={list(label_columns)}. Name as many as heads."
+            )
 
     def explore(self, overrides: keras_tuner.HyperParameters | None = None) -> keras_tuner.HyperParameters:
         """Find the complete space.
