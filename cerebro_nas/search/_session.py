@@ -164,12 +164,13 @@ def run_search(plan: SearchPlan, tuner: Tuner) -> ModelSelectionResult:
 def model_source(plan: SearchPlan) -> ModelSource:
     """Where the models of the search will be and how they read rows."""
     outputs = []
-    for spec, target in zip(plan.space.labels, plan.space.targets, strict=True):
+    space = plan.space
+    for spec, target, classifies in zip(space.labels, space.targets, space.classifies, strict=True):
         width = int(spec.shape[0]) if spec.shape else 1
         if target["kind"] == "classes":
             kind = "binary" if target["as"] == "binary" else "onehot"
             outputs.append(OutputSpec(spec.name, kind, tuple(target["classes"]), len(target["classes"])))
-        elif width > 1 and plan.prepared.statistics[spec.name].classes:
+        elif classifies and width > 1 and plan.prepared.statistics[spec.name].classes:
             outputs.append(OutputSpec(spec.name, "onehot", tuple(range(width)), width))
         else:
             outputs.append(OutputSpec(spec.name, "values", (), width))

@@ -88,6 +88,11 @@ def is_input(value: Any) -> bool:
     return isinstance(value, autokeras.Input)
 
 
+def is_classification(head: Any) -> bool:
+    """Whether a head gives probabilities of classes."""
+    return isinstance(head, autokeras.ClassificationHead)
+
+
 def is_head(value: Any) -> bool:
     """Whether this is an AutoKeras head."""
     return isinstance(value, head_module.Head)

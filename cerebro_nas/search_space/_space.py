@@ -66,6 +66,11 @@ class SearchSpace:
         return self._targets
 
     @property
+    def classifies(self) -> tuple[bool, ...]:
+        """Per head, whether its outputs are probabilities of classes."""
+        return tuple(_adapter.is_classification(head) for head in self._heads)
+
+    @property
     def metric_names(self) -> tuple[str, ...]:
         """What candidates report, as Keras names it, without the `val_` variants."""
         names = ["loss"]

@@ -73,9 +73,7 @@ def simulate(
     deaths: int = 2,
 ) -> tuple[Hopper, SimulatedSearch]:
     draw = random.Random(case.seed)
-    search = shard_search(
-        [1000] * case.shards, [200] * case.valid, bytes_per_row=nbytes_per_row, checkpoint=checkpoint
-    )
+    search = shard_search([1000] * case.shards, [200] * case.valid, bytes_per_row=nbytes_per_row, checkpoint=checkpoint)
     rates = {f"t{i}": 1e-3 * draw.lognormvariate(0, sigma) for i in range(case.trials)}
     shards = [
         ShardInfo(Shard("train" if s.split == "train" else "valid", s.index), s.rows, s.nbytes) for s in search.shards
