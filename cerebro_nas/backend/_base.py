@@ -10,6 +10,7 @@ import abc
 from dataclasses import dataclass
 from dataclasses import field
 from typing import TYPE_CHECKING
+from typing import TypeVar
 
 from cerebro_nas.hopper import StateRef
 from cerebro_nas.hopper import StateStored
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from cerebro_nas.worker import CandidateSpec
     from cerebro_nas.worker import SearchSpec
 
+B = TypeVar("B", bound="Backend")
 BackendEvent = WorkerJoined | WorkerLost | UnitDone | UnitFailed | StateStored
 
 
@@ -108,7 +110,7 @@ class Backend(abc.ABC):
     def stop(self) -> None:
         """Stop every worker and free everything."""
 
-    def __enter__(self) -> Backend:
+    def __enter__(self: B) -> B:
         return self
 
     def __exit__(
