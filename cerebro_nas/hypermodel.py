@@ -12,6 +12,7 @@ from cerebro_nas.errors import CerebroNasError
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.results import ModelSelectionResult
 from cerebro_nas.tracking import configure_logging
+from cerebro_nas.tracking import load_tensorflow
 from cerebro_nas.tracking import quiet_libraries
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class HyperHyperModel:
         search.refuse_unknown(kwargs, _CONSTRUCTOR, "HyperHyperModel")
         quiet_libraries()
         _need_tensorflow()
+        load_tensorflow()
         from cerebro_nas.search_space import SearchSpace
 
         self._settings = search.Settings()

@@ -14,9 +14,11 @@ import sys
 import time
 from pathlib import Path
 
+from cerebro_nas.tracking import load_tensorflow
 from cerebro_nas.tracking import quiet_libraries
 
 quiet_libraries()  # before the next imports: TensorFlow and Spark are talkative when they load
+load_tensorflow()
 
 import autokeras as ak  # noqa: E402
 import keras  # noqa: E402

@@ -44,9 +44,8 @@ def spark() -> Iterator[SparkSession]:
 def _fresh_logger() -> Iterator[None]:
     """Undo what `configure_logging` does, so that tests that read log records do not depend on those before them."""
     logger = logging.getLogger("cerebro_nas")
-    before = (list(logger.handlers), logger.level, logger.propagate)
+    logger.handlers, logger.level, logger.propagate = [], logging.NOTSET, True
     yield
-    logger.handlers, logger.level, logger.propagate = list(before[0]), before[1], before[2]
 
 
 @pytest.fixture

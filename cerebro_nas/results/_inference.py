@@ -136,9 +136,11 @@ def raw_outputs(model: keras.Model, inputs: list[NDArray[Any]], batch_size: int)
 @functools.lru_cache(maxsize=_CACHED_MODELS)
 def load_cached(source: ModelSource, trial: str, generation: int) -> keras.Model:
     """Load a model once per process: Spark uses its Python workers again."""
+    from cerebro_nas.tracking import load_tensorflow
     from cerebro_nas.tracking import quiet_libraries
 
     quiet_libraries()
+    load_tensorflow()
     return source.load(trial, generation)
 
 

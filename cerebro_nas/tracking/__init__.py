@@ -11,6 +11,7 @@ from cerebro_nas.tracking._format import short_hyperparameters
 from cerebro_nas.tracking._leaderboard import leaderboard
 from cerebro_nas.tracking._leaderboard import save_leaderboard
 from cerebro_nas.tracking._logging import configure_logging
+from cerebro_nas.tracking._logging import load_tensorflow
 from cerebro_nas.tracking._logging import quiet_libraries
 from cerebro_nas.tracking._notebook import NotebookReporter
 from cerebro_nas.tracking._plain import PlainReporter
@@ -59,6 +60,7 @@ __all__ = [
     "format_leaderboard",
     "format_metric",
     "leaderboard",
+    "load_tensorflow",
     "make_reporter",
     "plot_timeline",
     "quiet_libraries",

@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import os
 import sys
+import tempfile
 from types import TracebackType
 from typing import TextIO
 
@@ -15,6 +16,7 @@ from cerebro_nas.errors import ConfigError
 _LEVELS = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO, 3: logging.DEBUG}
 # 2 hides what TensorFlow's C++ side logs below errors; gRPC's own warnings would show on every worker that leaves.
 _ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "2", "GRPC_VERBOSITY": "ERROR"}
+_BANNER = (b"All log messages before absl::InitializeLog()", b"oneDNN custom operations are on")
 _LOGGERS = ("py4j", "pyspark", "tensorflow", "absl")
 
 
@@ -98,3 +100,31 @@ class QuietLibraries:
             os.environ.pop(name, None)
         for name, level in self._levels.items():
             logging.getLogger(name).setLevel(level)
+
+
+def load_tensorflow() -> None:
+    """Load TensorFlow, if it is installed, without the banner that it writes while it is loaded.
+
+    Its C++ side writes before it reads any setting, and the one variable that silences the banner turns oneDNN off.
+    So standard error is turned away for that time; lines that are not of the banner come out afterwards.
+    """
+    if "tensorflow" in sys.modules or importlib.util.find_spec("tensorflow") is None:
+        return
+    try:
+        before = os.dup(2)
+    except OSError:  # no standard error at all, as in some services
+        importlib.import_module("tensorflow")
+        return
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            importlib.import_module("tensorflow")
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            kept.seek(0)
+            for line in kept:
+                if not any(part in line for part in _BANNER):
+                    os.write(2, line)

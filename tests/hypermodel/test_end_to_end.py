@@ -442,6 +442,8 @@ def main(path):
     from pyspark.sql import SparkSession
     from cerebro_nas import HyperHyperModel
     from cerebro_nas.backend import SparkBackend
+    from cerebro_nas.backend.spark import ensure_java
+    ensure_java()
     spark = SparkSession.builder.master("local").config("spark.ui.enabled", "false").getOrCreate()
     draw = np.random.default_rng(0)
     df = spark.createDataFrame([(draw.random(16).tolist(), n % 2) for n in range(60)], "x array<double>, y int")

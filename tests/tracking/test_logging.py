@@ -70,3 +70,13 @@ def test_the_room_is_light() -> None:
     heavy = ["tensorflow", "keras", "autokeras", "keras_tuner", "pyspark", "pandas", "rich", "IPython", "tensorboard"]
     code = f"import sys, cerebro_nas.tracking\nsys.exit(sum(m in sys.modules for m in {heavy}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_tensorflow_loads_without_its_banner() -> None:
+    """Lines that are not of the banner still come out."""
+    program = (
+        "import os\nfrom cerebro_nas.tracking import load_tensorflow\nload_tensorflow()\n"
+        "import tensorflow\nos.write(2, b'after')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "after")
