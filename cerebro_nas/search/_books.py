@@ -60,7 +60,6 @@ class Books:
         self._busy: dict[str, float] = {}
         self._units: dict[str, int] = {}
         self._best: BestTrial | None = None
-        self._unit_seconds = 0.0
 
     @property
     def records(self) -> tuple[TrialRecord, ...]:
@@ -85,7 +84,6 @@ class Books:
         """Count a unit that was done."""
         self._busy[worker] = self._busy.get(worker, 0.0) + report.busy_seconds
         self._units[worker] = self._units.get(worker, 0) + 1
-        self._unit_seconds += report.seconds
         record = self._records[trial]
         cost = replace(record.cost, seconds=record.cost.seconds + report.seconds, units=record.cost.units + 1)
         self._records[trial] = replace(record, status="RUNNING", cost=cost)

@@ -115,7 +115,6 @@ class SearchDriver:
         self._succeeded = False
         self._started = parts.backend.now()
         self._actions: dict[type, Callable[..., None]] = {
-            AskTrials: self._ask,
             EpochFinished: self._epoch_finished,
             TrialFinished: self._trial_finished,
             DropState: self._drop,
@@ -191,9 +190,6 @@ class SearchDriver:
                 self._extend([command])
 
     # --- new trials ---------------------------------------------------------------------------------------------------
-
-    def _ask(self, command: AskTrials) -> None:
-        self._asked += command.count
 
     def _ask_one(self) -> None:
         if self._exhausted:
