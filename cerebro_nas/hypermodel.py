@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
@@ -101,7 +102,7 @@ class HyperHyperModel:
     def resource_bind(
         self,
         backend: Backend,
-        store: Store | str,
+        store: Store | str | os.PathLike[str],
         validation: float | str = 0.2,
         evaluation_metric: str = "loss",
         label_columns: Sequence[str] | str = "labels",
@@ -484,6 +485,7 @@ class HyperHyperModel:
         self._check_directory()
         self._configure(arguments)
         plan = self._plan(arguments, rules, logdirs, shown)
+        self._result = None  # its files go away now
         if resources.store.exists(plan.directory):
             resources.store.delete_owned(plan.directory)
         resources.store.create_owned(plan.directory, "search")
@@ -508,6 +510,7 @@ class HyperHyperModel:
             project=self.project_name,
             tuner_name=tuner if isinstance(tuner, str) else type(tuner).__name__,
             directory=self.directory,
+            identity=uuid.uuid4().hex[:12],
             prepared=self._prepared,
             space=self._space,
             backend=resources.backend,

@@ -71,7 +71,9 @@ def evaluate(df: DataFrame, source: ModelSource, trial: str, generation: int) ->
     specs = feature_specs(source)
     labels = [output.column for output in source.outputs]
     check_columns(df, [spec.name for spec in specs] + labels)
-    plain = df.select(*[_plain(df, name).alias(name) for name in [spec.name for spec in specs] + labels])
+    names = [spec.name for spec in specs] + labels
+    # By number: a name with a dot in it would be read as a field.
+    plain = df.select(*[_plain(df, name).alias(f"c{number}") for number, name in enumerate(names)])
 
     def measure(frames: Iterable[pd.DataFrame]) -> Iterable[pd.DataFrame]:
         import pandas as pd
@@ -79,17 +81,17 @@ def evaluate(df: DataFrame, source: ModelSource, trial: str, generation: int) ->
         model = load_cached(source, trial, generation)
         for frame in frames:
             try:
-                columns = {spec.name: to_tensor(frame[spec.name], spec) for spec in specs}
-                values = [_labels(frame[name]) for name in labels]
+                given = dict(zip(names, (frame[name] for name in frame.columns), strict=True))
+                columns = {spec.name: to_tensor(given[spec.name], spec) for spec in specs}
+                values = [_labels(given[name]) for name in labels]
                 found = evaluate_arrays(model, source, source.assemble(columns), values, source.batch_size)
             except (ConfigError, DataError) as error:
                 # As a row: an exception would reach the user inside a stack trace of Spark's.
                 kind = type(error).__name__
                 yield pd.DataFrame({"rows": [0], "name": [kind], "value": [0.0], "error": [str(error)]})
                 return
-            names = list(found)
-            values_found = [found[name] for name in names]
-            yield pd.DataFrame({"rows": len(frame), "name": names, "value": values_found, "error": None})
+            measured = {"name": list(found), "value": list(found.values())}
+            yield pd.DataFrame({"rows": len(frame), **measured, "error": None})
 
     parts = plain.mapInPandas(measure, "rows bigint, name string, value double, error string").collect()
     for part in parts:
@@ -160,7 +162,10 @@ def check_columns(df: DataFrame, names: list[str]) -> None:
 
 
 def to_tensor(values: Any, spec: ColumnSpec) -> NDArray[Any]:
-    """Turn a pandas column into an array of shape (n, *spec.shape) and the stored type.
+    """Turn a pandas column into an array of shape (n, *spec.shape).
+
+    Small whole numbers are stored as bytes, but rows that come later may hold others: they become float32, which is
+    what the model's input is.
 
     Raises:
         DataError: values are missing, or have another size.
@@ -174,7 +179,8 @@ def to_tensor(values: Any, spec: ColumnSpec) -> NDArray[Any]:
             f"Column {spec.name!r} must hold {size} number(s) in each row, as in training. "
             f"Received: {missing} missing and sizes {sorted(sizes)}. Clean the column first."
         )
-    return np.asarray(rows, dtype=spec.dtype).reshape(len(rows), *spec.shape)
+    dtype = "float32" if spec.dtype == "uint8" else spec.dtype
+    return np.asarray(rows, dtype=dtype).reshape(len(rows), *spec.shape)
 
 
 def _cell(value: Any) -> Any:
@@ -195,7 +201,7 @@ def _plain(df: DataFrame, name: str) -> Column:
     """The column as Arrow can carry it to pandas: Spark ML vectors become arrays."""
     from pyspark.sql import functions as F
 
-    column = F.col(f"`{name}`")
+    column = F.col("`" + name.replace("`", "``") + "`")
     if type(df.schema[name].dataType).__name__ != "VectorUDT":
         return column
     from pyspark.ml.functions import vector_to_array

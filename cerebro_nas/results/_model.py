@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from typing import Any
 
-import numpy as np
-
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.results import _inference
+from cerebro_nas.results._arrays import model_inputs
+from cerebro_nas.results._arrays import per_head
 
 if TYPE_CHECKING:
     from keras import Model
-    from numpy.typing import NDArray
     from pyspark.sql import DataFrame
 
     from cerebro_nas.results._bundle import ModelSource
@@ -72,7 +71,7 @@ class TrialModel:
         """Predict labels: see `HyperHyperModel.predict`."""
         if _is_dataframe(x):
             return self.transform(x)
-        raw = _inference.raw_outputs(self._loaded(), _arrays(x), batch_size)
+        raw = _inference.raw_outputs(self._loaded(), model_inputs(x, self._source), batch_size)
         labels = [output.decode(values) for output, values in zip(self._source.outputs, raw, strict=True)]
         return labels if len(labels) > 1 else labels[0]
 
@@ -89,8 +88,10 @@ class TrialModel:
             )
         if _is_dataframe(x):
             return _inference.evaluate(x, self._source, self.trial, self.generation)
-        labels = _arrays(y)
-        return _inference.evaluate_arrays(self._loaded(), self._source, _arrays(x), labels, batch_size)
+        labels = per_head(y, len(self._source.outputs), "y")
+        return _inference.evaluate_arrays(
+            self._loaded(), self._source, model_inputs(x, self._source), labels, batch_size
+        )
 
     def _loaded(self) -> Model:
         return _inference.load_cached(self._source, self.trial, self.generation)
@@ -102,7 +103,3 @@ class TrialModel:
 def _is_dataframe(x: Any) -> bool:
     # By method, not by class: Spark Connect has a DataFrame of its own.
     return hasattr(x, "mapInArrow")
-
-
-def _arrays(x: Any) -> list[NDArray[Any]]:
-    return [np.asarray(item) for item in x] if isinstance(x, (list, tuple)) else [np.asarray(x)]

@@ -46,6 +46,7 @@ class SearchPlan:
     Attributes:
         project: name of the project; `tuner_name` that of the tuner, for displays.
         directory: local directory of the search's files.
+        identity: unique to this search, so that results of an earlier one of the same name never read its files.
         prepared: the data.
         space: configured for the data.
         backend: checked, not started.
@@ -60,6 +61,7 @@ class SearchPlan:
     project: str
     tuner_name: str
     directory: str
+    identity: str
     prepared: PreparedData
     space: SearchSpace
     backend: Backend
@@ -74,7 +76,7 @@ class SearchPlan:
     @property
     def states_url(self) -> str:
         """Directory of specs and states."""
-        return f"{self.directory}/states"
+        return f"{self.directory}/states-{self.identity}"
 
 
 def search_spec(plan: SearchPlan) -> SearchSpec:

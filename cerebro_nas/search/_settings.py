@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
+import numbers
+import os
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -110,7 +112,7 @@ def make_resources(
             "`backend` must be a backend such as `SparkBackend(spark_context=sc, num_workers=2)`. "
             f"Received: backend={backend!r} (of type {type(backend).__name__}). Pass one from `cerebro_nas.backend`."
         )
-    if isinstance(store, str):
+    if isinstance(store, (str, os.PathLike)):
         store = LocalStore(store)
     if not isinstance(store, Store):
         raise ConfigError(
@@ -150,10 +152,11 @@ def make_fit_arguments(*, batch_size: Any, epochs: Any, input_shape: Any) -> Fit
     Raises:
         ConfigError: one of them cannot be used.
     """
-    _check_count("batch_size", batch_size)
+    batch_size, epochs = _plain(batch_size), _plain(epochs)
     patience = None
     if epochs is None:
         epochs, patience = _AUTO_EPOCHS, _AUTO_PATIENCE
+    _check_count("batch_size", batch_size)
     _check_count("epochs", epochs)
     if input_shape is not None:
         if isinstance(input_shape, int):
@@ -207,6 +210,11 @@ def _names(argument: str, value: Any) -> tuple[str, ...]:
             f"`{argument}` must be a list of column names. Received: {argument}={value!r}. Pass for example ['x']."
         )
     return tuple(names)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's whole numbers as Python's; anything else as it is."""
+    return value if isinstance(value, bool) or not isinstance(value, numbers.Integral) else int(value)
 
 
 def _is_count(value: Any) -> bool:

@@ -124,7 +124,8 @@ def _input_dtype(node: Any, columns: tuple[ColumnSpec, ...]) -> str:
         # Unlike the others, this input has no layer that casts.
         return "float32"
     dtype = np.result_type(*(np.dtype(column.dtype) for column in columns))
-    return "float32" if dtype.kind == "f" else dtype.name
+    # Bytes are how small whole numbers are stored; a model that took bytes would wrap all others.
+    return "float32" if dtype.kind == "f" or dtype == np.uint8 else dtype.name
 
 
 def _configure_structured(node: Any, columns: tuple[ColumnSpec, ...]) -> None:

@@ -34,7 +34,7 @@ def _payload(array: Any) -> bytes:
 @pytest.mark.parametrize("kind", [list, np.array, tuple])
 def test_lists_become_tensors(kind: Any) -> None:
     found = to_tensor(pd.Series([kind([float(n) for n in range(6)]) for _ in range(4)]), IMAGE)
-    assert (found.shape, found.dtype.name) == ((4, 2, 3), "uint8")
+    assert (found.shape, found.dtype.name) == ((4, 2, 3), "float32")
     assert found[0].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
