@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 _NEWEST_SHARE = 0.5
 """Weight of the newest report; the first one of a trial includes tracing and should fade."""
 
+_MOVED = 0.02
+"""A change of the scale by this share makes an order by estimates worth renewing."""
+
 _EVALUATE_SHARE = 1 / 3
 """A forward pass against forward and backward, until an evaluation has been measured."""
 
@@ -21,6 +24,7 @@ class CostModel:
     def __init__(self) -> None:
         self._seconds: dict[Phase, float] = {}
         self._predicted: dict[Phase, float] = {}
+        self._scales: dict[Phase, float] = {}
 
     @property
     def calibrated(self) -> bool:
@@ -51,6 +55,17 @@ class CostModel:
         """Estimated seconds of all units that the trial still has before it."""
         phases: tuple[Phase, ...] = ("call",) if trial.plan.kind == "call" else ("train", "evaluate")
         return sum(self.rate(trial, phase) * trial.rows_left(phase) for phase in phases)
+
+    def moved(self) -> bool:
+        """Whether the scale of predictions has changed so much since this last said so that they are to be redone."""
+        # Only phases that were measured have a scale of their own; the others follow.
+        scales = {phase: self._scale(phase) for phase in self._seconds}
+        if scales.keys() == self._scales.keys() and all(
+            abs(scale - self._scales[phase]) <= _MOVED * scale for phase, scale in scales.items()
+        ):
+            return False
+        self._scales = scales
+        return True
 
     def _scale(self, phase: Phase) -> float:
         predicted = self._predicted.get(phase, 0.0)

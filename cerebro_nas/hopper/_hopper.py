@@ -9,7 +9,9 @@ from typing import Any
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.hopper import _types as t
 from cerebro_nas.hopper._costs import CostModel
+from cerebro_nas.hopper._log import ScheduleLog
 from cerebro_nas.hopper._policy import Policy
+from cerebro_nas.hopper._ranking import Ranking
 from cerebro_nas.hopper._shards import ShardTable
 from cerebro_nas.hopper._snapshot import Snapshot
 from cerebro_nas.hopper._snapshot import take_snapshot
@@ -43,7 +45,7 @@ class Hopper:
         fetch_bytes_per_second: speed at which a worker fetches a shard that it does not hold.
 
     Attributes:
-        log: the units that have ended, in order. The hopper only appends to it.
+        log: the units that have ended, in order, as a sequence of `ScheduleEntry`. The hopper only appends to it.
         ignored: number of events that came too late to matter (fencing).
     """
 
@@ -68,19 +70,19 @@ class Hopper:
                 "`fetch_bytes_per_second` must be above 0. "
                 f"Received: fetch_bytes_per_second={fetch_bytes_per_second}. Leave it out to use the default."
             )
-        self.log: list[t.ScheduleEntry] = []
+        self.log = ScheduleLog()
         self.ignored = 0
         self._max_attempts = max_attempts
         self._max_deaths = max_worker_deaths_per_trial
         self._table = ShardTable(shards, fetch_bytes_per_second)
         self._pool = WorkerPool(self._table, num_workers)
         self._costs = CostModel()
-        self._policy = Policy(self._table, self._costs, self._pool)
+        self._ranking = Ranking(self._table, self._costs)
+        self._policy = Policy(self._table, self._costs, self._pool, self._ranking)
         self._story = Story()
         self._random = random.Random(seed)
         self._now = 0.0
         self._live: dict[str, Trial] = {}
-        self._ready: dict[str, Trial] = {}
         self._final: dict[str, t.TrialStatus] = {}
         self._asked = 0
         self._deferred = 0
@@ -123,17 +125,24 @@ class Hopper:
     def poll(self, now: float) -> list[t.Command]:
         """Return a `RunUnit` for each idle worker that has something to do."""
         self._now = max(self._now, now)
-        if not self._pool.idle or not self._ready:
+        if not self._pool.idle or not self._ranking:
             return []
+        self._ranking.renew()
         commands: list[t.Command] = []
-        for choice in self._policy.assign(self._ready.values(), self._live, self._now, not self._no_more):
-            estimate = self._policy.estimate(choice.trial, choice.shard)
-            unit = choice.trial.launch(choice.shard, choice.worker.name)
-            self._pool.start(choice.worker, Running(unit, choice.trial.state, self._now, estimate))
-            del self._ready[unit.trial]
-            commands.append(t.RunUnit(choice.worker.name, unit, choice.trial.state))
+        for choice in self._policy.choices(len(self._live), self._now, not self._no_more):
+            trial, worker = choice.trial, choice.worker
+            estimate = self._policy.estimate(choice)
+            unit, state = trial.launch(choice.shard, worker.name), trial.state
+            self._pool.start(worker, Running(trial, unit, state, self._now, estimate))
+            self._ranking.take(trial)
+            commands.append(t.RunUnit(worker.name, unit, state))
             self._story.add(self._now, commands[-1])
         return commands
+
+    def is_running(self, worker: str, unit: t.Unit) -> bool:
+        """Whether `worker` runs `unit` now, so that a report of it is accepted."""
+        found = self._pool.present.get(worker)
+        return found is not None and found.running is not None and found.running.unit == unit
 
     @property
     def finished(self) -> bool:
@@ -163,10 +172,7 @@ class Hopper:
         worker = self._pool.lose(name)
         for trial in self._live.values():
             if trial.holder == name:
-                trial.holder = None
-                # A trial that runs elsewhere may have its state there already: its outcome will tell.
-                if trial.worker is None:
-                    trial.roll_back()
+                self._ranking.change(trial, _lose_state)
         if worker.running is None:
             return []
         self._record(worker, worker.running, 0.0, "lost", {})
@@ -186,22 +192,24 @@ class Hopper:
         if worker is None or running is None:
             return []
         unit, report = event.unit, event.report
-        self._end(worker, running, report.busy_seconds, "done", dict(report.detail))
+        self._end(worker, running, report.busy_seconds, "done", report.detail)
         worker.units += 1
-        if unit.shard is not None:
-            worker.fetched |= self._table.bit[unit.shard]
+        knew = self._table.mask(unit.shard) & worker.fetched
+        worker.fetched |= self._table.mask(unit.shard)
         trial = self._live.get(unit.trial)
         if trial is None:
             return [t.DropState(worker.name, unit.trial)]
-        rows = 1 if unit.phase == "call" else report.rows
-        self._costs.observe(trial, unit.phase, rows, report.seconds)
+        # What fetching the shard took says nothing of the trial's other units.
+        seconds = report.seconds if knew else report.busy_seconds or report.seconds
+        self._costs.observe(trial, unit.phase, 1 if unit.phase == "call" else report.rows, seconds)
         commands = self._move(trial, worker.name)
         trial.release(self._now)
-        self._ready[unit.trial] = trial
         if unit.phase == "call":
             trial.history.append(dict(report.metrics))
             return commands + self._finish(trial, t.TrialStatus.COMPLETED, "completed")
         metrics = trial.commit(unit, report)
+        if len(trial.history) < trial.plan.epochs:
+            self._ranking.add(trial)
         if metrics is None:
             return commands
         self._deferred = 0
@@ -254,7 +262,7 @@ class Hopper:
     def _record(
         self, worker: Worker, running: Running, busy: float, outcome: t.Outcome, detail: dict[str, Any]
     ) -> None:
-        self.log.append(t.ScheduleEntry(worker.name, running.unit, running.started, self._now, busy, outcome, detail))
+        self.log.add(worker.name, running.unit, running.started, self._now, busy, outcome, detail)
 
     def _move(self, trial: Trial, worker: str) -> list[t.Command]:
         """The state is on `worker` now; whoever had it before may forget it."""
@@ -266,7 +274,7 @@ class Hopper:
         trial.release(self._now)
         if trial.holder is None:
             trial.roll_back()
-        self._ready[trial.plan.trial] = trial
+        self._ranking.add(trial)
 
     # --- trials -----------------------------------------------------------------------------------------------------
 
@@ -282,7 +290,8 @@ class Hopper:
             raise self._story.illegal(event, "must predict a cost above 0", plan.trial)
         self._asked -= 1
         trial = Trial(plan, self._table, self._random.random(), self._now)
-        self._live[plan.trial] = self._ready[plan.trial] = trial
+        self._live[plan.trial] = trial
+        self._ranking.add(trial)
         return []
 
     def _stop_requested(self, event: t.TrialStopRequested) -> list[t.Command]:
@@ -325,8 +334,8 @@ class Hopper:
     def _finish(self, trial: Trial, status: t.TrialStatus, reason: str) -> list[t.Command]:
         name = trial.plan.trial
         del self._live[name]
-        self._ready.pop(name, None)
-        self._final[name] = status
+        self._ranking.forget(trial)
+        self._final[name] = trial.status = status
         self._deferred = 0
         metrics = dict(trial.history[-1]) if trial.history else {}
         commands: list[t.Command] = [t.DropState(trial.holder, name)] if trial.holder is not None else []
@@ -338,6 +347,13 @@ class Hopper:
             return []
         self._asked += room
         return [t.AskTrials(room)]
+
+
+def _lose_state(trial: Trial) -> None:
+    trial.holder = None
+    # A trial that runs elsewhere may have its state there already: its outcome will tell.
+    if trial.worker is None:
+        trial.roll_back()
 
 
 def _check(name: str, value: int, least: int) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from cerebro_nas.hopper._ranking import leading
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
     from cerebro_nas.hopper._costs import CostModel
+    from cerebro_nas.hopper._ranking import Ranking
     from cerebro_nas.hopper._shards import ShardTable
     from cerebro_nas.hopper._trial import Trial
     from cerebro_nas.hopper._types import Shard
+    from cerebro_nas.hopper._workers import Running
     from cerebro_nas.hopper._workers import Worker
     from cerebro_nas.hopper._workers import WorkerPool
 
@@ -24,10 +28,16 @@ _PATIENCE = 4.0
 """After this many rounds of the longest unit a waiting trial goes first; after twice as many, to any idle worker."""
 
 _LOOK_AHEAD = 16
-"""Trials, longest first, for which an idle worker considers a fetch; more would cost time and gain next to nothing."""
+"""Trials, longest first, for which a worker considers a fetch; more would cost time and gain next to nothing."""
+
+_SLACK = 2.0
+"""A trial is critical if its work would fill the time that is left, but for this many of the longest unit."""
+
+_FETCH_SHARE = 0.5
+"""A critical trial is worth a fetch that takes up to this share of what the order would lose without."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Assignment:
     """Run the next unit of `trial` on `worker`, visiting `shard`."""
 
@@ -36,220 +46,184 @@ class Assignment:
     shard: Shard | None
 
 
-@dataclass(frozen=True)
-class _Waiting:
-    trial: Trial
-    remaining: float
-    starved: bool
-    desperate: bool
-
-    @property
-    def order(self) -> tuple[bool, float, float]:
-        """Sort key: the starved by age, then the others by remaining work."""
-        return (not self.starved, self.trial.ready_since if self.starved else -self.remaining, self.trial.draw)
-
-
 class Policy:
-    """The choice, from what is waiting and what is idle. It changes nothing.
+    """The choice, from what is waiting and what is idle.
 
     Args:
         table: the shards.
         costs: estimates.
         pool: the workers.
+        ranking: the live trials.
     """
 
-    def __init__(self, table: ShardTable, costs: CostModel, pool: WorkerPool) -> None:
+    def __init__(self, table: ShardTable, costs: CostModel, pool: WorkerPool, ranking: Ranking) -> None:
         self._table = table
         self._costs = costs
         self._pool = pool
+        self._ranking = ranking
 
-    def assign(
-        self, ready: Iterable[Trial], live: Mapping[str, Trial], now: float, more_trials: bool
-    ) -> list[Assignment]:
-        """Choose units for idle workers.
+    def choices(self, live: int, now: float, more_trials: bool) -> Iterator[Assignment]:
+        """Choose units for idle workers, one after another. The caller starts each one before it asks for the next.
 
         Args:
-            ready: trials that no worker runs.
-            live: all live trials, by name.
+            live: number of live trials.
             now: the time.
             more_trials: whether a trial that ends is followed by another one.
 
-        Returns:
-            At most one assignment for each idle worker and each ready trial.
+        Yields:
+            At most one assignment for each idle worker and each waiting trial.
         """
-        queue = self._ranked(ready, len(live), now)
-        free = dict(self._pool.idle)
-        chosen: list[Assignment] = []
-        self._evaluate_in_place(queue, free, chosen)
-        self._rescue(queue, free, chosen)
-        self._take_near(queue, free, chosen)
-        self._take_far(queue, free, chosen, live, now, more_trials)
-        return chosen
+        patience = self._patience(live)
+        yield from self._evaluate_in_place()
+        yield from self._rescue(now - 2 * patience)
+        yield from self._take_near(now - patience)
+        yield from self._take_far(now, more_trials)
 
-    def estimate(self, trial: Trial, shard: Shard | None) -> float:
-        """Expected seconds of the trial's next unit on `shard`."""
-        return self._costs.rate(trial, trial.phase) * (self._table.rows[shard] if shard is not None else 1)
+    def estimate(self, choice: Assignment) -> float:
+        """Expected seconds of a choice, with those that it takes to fetch the shard."""
+        seconds = self._costs.rate(choice.trial, choice.trial.phase)
+        if choice.shard is None:
+            return seconds
+        seconds *= self._table.rows[choice.shard]
+        knows = self._table.bit[choice.shard] & choice.worker.fetched
+        return seconds if knows else seconds + self._table.fetch_seconds[choice.shard]
 
-    # --- ranking ----------------------------------------------------------------------------------------------------
-
-    def _ranked(self, ready: Iterable[Trial], live: int, now: float) -> list[_Waiting]:
-        trials = list(ready)
-        patience = self._patience(trials, live)
-        queue = []
-        for trial in trials:
-            waited = now - trial.ready_since
-            queue.append(_Waiting(trial, self._costs.remaining(trial), waited > patience, waited > 2 * patience))
-        queue.sort(key=lambda waiting: waiting.order)
-        return queue
-
-    def _patience(self, trials: list[Trial], live: int) -> float:
+    def _patience(self, live: int) -> float:
         if not self._costs.calibrated:
             return math.inf
-        rows = self._table.most_rows
-        units = [self._costs.rate(t, t.phase) * (1 if t.phase == "call" else rows) for t in trials]
-        units += [w.running.estimate for w in self._pool.present.values() if w.running is not None]
-        return _PATIENCE * max(1.0, live / len(self._pool.present)) * max(units, default=math.inf)
+        return _PATIENCE * max(1.0, live / len(self._pool.present)) * self._ranking.longest_unit
 
     # --- passes -----------------------------------------------------------------------------------------------------
 
-    def _evaluate_in_place(self, queue: list[_Waiting], free: dict[str, Worker], chosen: list[Assignment]) -> None:
-        """Evaluate where the model is: its validation shards are cheap to fetch, and the tuner waits for the figure."""
-        for waiting in list(queue):
-            trial = waiting.trial
-            worker = free.get(trial.holder or "")
-            if worker is not None and trial.phase == "evaluate":
-                self._take(waiting, worker, self._allowed(trial, trial.todo, worker), queue, free, chosen)
-
-    def _rescue(self, queue: list[_Waiting], free: dict[str, Worker], chosen: list[Assignment]) -> None:
-        """Give trials that have waited far too long whatever worker there is, near ones first."""
-        for waiting in [w for w in queue if w.desperate]:
-            for worker in sorted(free.values(), key=lambda w: not waiting.trial.todo & w.near):
-                near = self._near(waiting.trial, worker)
-                mask = near or self._allowed(waiting.trial, waiting.trial.todo, worker)
-                if self._take(waiting, worker, mask, queue, free, chosen):
-                    break
-
-    def _take_near(self, queue: list[_Waiting], free: dict[str, Worker], chosen: list[Assignment]) -> None:
-        for worker in list(free.values()):
-            if not queue:
+    def _idle(self) -> Iterator[Worker]:
+        for worker in list(self._pool.idle.values()):
+            if not self._ranking:
                 return
-            best = self._first_near(worker, queue)
-            if best is not None:
-                self._take(best, worker, self._near(best.trial, worker), queue, free, chosen)
+            if worker.running is None:
+                yield worker
 
-    def _first_near(self, worker: Worker, queue: list[_Waiting]) -> _Waiting | None:
-        best: _Waiting | None = None
-        for waiting in queue:
-            if best is not None and waiting.remaining < best.remaining * (1 - _TIE):
-                break
-            is_local = waiting.trial.holder == worker.name
-            if (best is None or is_local) and self._is_near(waiting.trial, worker):
-                best = waiting
-                if is_local or best.starved:
+    def _evaluate_in_place(self) -> Iterator[Assignment]:
+        """Evaluate where the model is: its validation shards are cheap to fetch, and the tuner waits for the figure."""
+        for worker in self._idle():
+            for trial in self._ranking.evaluating(worker.name).trials:
+                mask = self._options(trial, worker, self._table.valid)
+                if mask:
+                    yield self._assignment(worker, trial, mask)
                     break
+
+    def _rescue(self, since: float) -> Iterator[Assignment]:
+        """Give trials that wait since before `since`, far too long, whatever worker there is, near ones first."""
+        for trial in self._waiting_since(since):
+            for worker in sorted(self._pool.idle.values(), key=lambda w: not trial.wants & w.near):
+                mask = self._near(trial, worker) or self._options(trial, worker, trial.wants)
+                if mask:
+                    yield self._assignment(worker, trial, mask)
+                    break
+
+    def _take_near(self, since: float) -> Iterator[Assignment]:
+        """Let each worker take what is near: what waits since before `since`, else the longest remaining work."""
+        for worker in self._idle():
+            starved = next((t for t in self._waiting_since(since) if self._near(t, worker)), None)
+            if starved is not None:
+                yield self._assignment(worker, starved, self._near(starved, worker))
+                continue
+            best = self._first_near(worker)
+            fetched = self._worth_a_fetch(worker, best)
+            if fetched is not None:
+                yield fetched
+            elif best is not None:
+                yield self._assignment(worker, best, self._near(best, worker))
+
+    def _first_near(self, worker: Worker) -> Trial | None:
+        def fits(trial: Trial) -> bool:
+            return bool(self._near(trial, worker))
+
+        near = worker.near
+        best = self._ranking.waiting.first(near, fits)
+        local = self._ranking.held(worker.name).first(near, fits)
+        if best is not None and local is not None and local.remaining >= best.remaining * (1 - _TIE):
+            return local
         return best
 
-    def _take_far(
-        self,
-        queue: list[_Waiting],
-        free: dict[str, Worker],
-        chosen: list[Assignment],
-        live: Mapping[str, Trial],
-        now: float,
-        more_trials: bool,
-    ) -> None:
+    def _worth_a_fetch(self, worker: Worker, best: Trial | None) -> Assignment | None:
+        """Fetch for a trial that must not wait, lest the search end later, if the fetch costs less than it saves."""
+        if best is None or not self._costs.calibrated:
+            return None
+        critical = self._ranking.total / len(self._pool.present) - _SLACK * self._ranking.longest_unit
+        for trial in leading(self._ranking.waiting, _LOOK_AHEAD, best):
+            limit = _FETCH_SHARE * (trial.remaining - best.remaining)
+            if trial.remaining < critical or limit <= self._table.least_fetch_seconds:
+                return None
+            mask, seconds = self._table.quickest(self._options(trial, worker, trial.wants))
+            # An idle worker that has one of its shards takes the trial without a fetch.
+            if seconds < limit and not any(trial.wants & other.near for other in self._pool.idle.values()):
+                return self._assignment(worker, trial, mask)
+        return None
+
+    def _take_far(self, now: float, more_trials: bool) -> Iterator[Assignment]:
         """Let a worker that would idle take a unit whose shard it has to fetch, where that is the lesser loss."""
-        for worker in list(free.values()):
-            if not queue:
-                return
-            limit = self._expected_idling(worker, chosen, live, now, more_trials)
+        for worker in self._idle():
+            limit = self._expected_idling(worker, now, more_trials)
             if limit <= self._table.least_fetch_seconds:
                 continue
-            for waiting in queue[:_LOOK_AHEAD]:
-                trial = waiting.trial
-                mask = self._allowed(trial, trial.todo, worker) if trial.phase != "call" else 0
-                if not self._cheaper(mask, limit):
+            for trial in leading(self._ranking.waiting, _LOOK_AHEAD, None):
+                mask, seconds = self._table.quickest(self._options(trial, worker, trial.wants))
+                if seconds >= limit:
                     continue
-                cheap = self._cheaper(mask & ~self._soon_elsewhere(waiting, queue, now), limit)
-                if self._take(waiting, worker, cheap, queue, free, chosen):
+                mask, seconds = self._table.quickest(mask & ~self._soon_elsewhere(trial, now))
+                if seconds < limit:
+                    yield self._assignment(worker, trial, mask)
                     break
 
     # --- what is near, what is cheap ----------------------------------------------------------------------------------
 
-    def _allowed(self, trial: Trial, mask: int, worker: Worker) -> int:
-        return trial.allowed(mask, worker.name, self._pool.present)
+    def _waiting_since(self, since: float) -> Iterator[Trial]:
+        oldest = next(self._ranking.oldest(), None)
+        if oldest is None or oldest.ready_since >= since:
+            return iter(())
+        # A list, because the caller starts what it is given.
+        return iter(list(takewhile(lambda trial: trial.ready_since < since, self._ranking.oldest())))
+
+    def _options(self, trial: Trial, worker: Worker, mask: int) -> int:
+        mask &= trial.wants
+        return trial.allowed(mask, worker.name, self._pool.present) if trial.picky else mask
 
     def _near(self, trial: Trial, worker: Worker) -> int:
-        mask = self._allowed(trial, trial.todo & worker.near, worker)
+        mask = self._options(trial, worker, worker.near)
         return mask & worker.homes or mask
 
-    def _is_near(self, trial: Trial, worker: Worker) -> bool:
-        if trial.phase == "call":
-            return trial.allows_call(worker.name, self._pool.present)
-        return bool(trial.todo & worker.near) and self._near(trial, worker) != 0
-
-    def _cheaper(self, mask: int, limit: float) -> int:
-        """Mask of the shards in `mask` that take the least time to fetch, if that is below `limit`."""
-        seconds = {shard: self._table.fetch_seconds[shard] for shard in self._table.members(mask)}
-        least = min(seconds.values(), default=math.inf)
-        return sum(self._table.bit[s] for s, cost in seconds.items() if cost == least) if least < limit else 0
-
-    def _expected_idling(
-        self, worker: Worker, chosen: list[Assignment], live: Mapping[str, Trial], now: float, more_trials: bool
-    ) -> float:
+    def _expected_idling(self, worker: Worker, now: float, more_trials: bool) -> float:
         """Seconds until a running unit is expected to end that frees something for `worker`."""
         soonest = math.inf
-        for other in self._pool.present.values():
-            trial = live.get(other.running.unit.trial) if other.running is not None else None
-            if other.running is None or trial is None:
-                continue
-            if self._after(trial, other.running.unit.shard, more_trials) & worker.near:
-                soonest = min(soonest, other.running.seconds_left(now))
-        for choice in chosen:
-            if self._after(choice.trial, choice.shard, more_trials) & worker.near:
-                soonest = min(soonest, self.estimate(choice.trial, choice.shard))
+        for _, running in self._pool.ending():
+            left = running.expected_end - now
+            if left >= soonest:
+                break
+            if self._after(running, more_trials) & worker.near:
+                soonest = min(soonest, running.seconds_left(now))
         return soonest if self._costs.calibrated or soonest == math.inf else 0.0
 
-    def _after(self, trial: Trial, shard: Shard | None, more_trials: bool) -> int:
-        """Mask of the shards that `trial`, or the one that follows it, needs once its unit on `shard` is done."""
+    def _after(self, running: Running, more_trials: bool) -> int:
+        """Mask of the shards that the trial, or the one that follows it, needs once the unit is done."""
+        trial, shard = running.trial, running.unit.shard
+        if trial.status.is_final:
+            return 0
         if trial.phase == "train" and shard is not None and trial.todo != self._table.bit[shard]:
             return trial.todo & ~self._table.bit[shard]
         return self._table.train if more_trials or not trial.is_last_epoch else 0
 
-    def _soon_elsewhere(self, waiting: _Waiting, queue: list[_Waiting], now: float) -> int:
+    def _soon_elsewhere(self, trial: Trial, now: float) -> int:
         """Mask of shards that are not worth a fetch: a holder is free before the fetch ends, and has nothing else."""
         mask = 0
-        for holder in self._pool.present.values():
-            shared = waiting.trial.todo & holder.near
-            if not shared or holder.running is None:
-                continue
-            left = holder.running.seconds_left(now)
-            soon = sum(self._table.bit[s] for s in self._table.members(shared) if self._table.fetch_seconds[s] > left)
-            if soon and not any(w is not waiting and w.trial.todo & holder.near for w in queue):
-                mask |= soon
+        for holder, running in self._pool.ending():
+            if running.expected_end - now >= self._table.most_fetch_seconds:
+                break
+            shared = self._table.slower(trial.todo & holder.near, running.seconds_left(now))
+            others = self._ranking.waiting.first(holder.near, lambda other: True)
+            if shared and (others is None or others is trial):
+                mask |= shared
         return mask
 
-    # --- taking -------------------------------------------------------------------------------------------------------
-
-    def _take(
-        self,
-        waiting: _Waiting,
-        worker: Worker,
-        mask: int,
-        queue: list[_Waiting],
-        free: dict[str, Worker],
-        chosen: list[Assignment],
-    ) -> bool:
-        trial, shard = waiting.trial, None
-        if trial.phase != "call":
-            shards = list(self._table.members(mask))
-            if not shards:
-                return False
-            # Trials start at different shards, so that no shard is always the first to be learned or to be fetched.
-            shard = shards[int(trial.draw * len(shards))]
-        elif not trial.allows_call(worker.name, self._pool.present):
-            return False
-        chosen.append(Assignment(worker, trial, shard))
-        queue.remove(waiting)
-        del free[worker.name]
-        return True
+    def _assignment(self, worker: Worker, trial: Trial, mask: int) -> Assignment:
+        # Trials start at different shards, so that no shard is always the first to be learned or to be fetched.
+        return Assignment(worker, trial, self._table.pick(mask, trial.draw))

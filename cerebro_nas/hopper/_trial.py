@@ -26,7 +26,7 @@ def unit_key(unit: Unit) -> UnitKey:
     return (unit.phase, unit.epoch, unit.shard)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Visit:
     shard: Shard
     rows: int
@@ -41,6 +41,9 @@ class Trial:
         table: the shards.
         draw: a number in [0, 1) that settles ties, drawn from the seed of the search.
         now: when it was added.
+
+    Attributes:
+        remaining: expected seconds of all its units; `rank` and `longest_unit` follow from it. The ranking keeps them.
     """
 
     def __init__(self, plan: TrialPlan, table: ShardTable, draw: float, now: float) -> None:
@@ -54,6 +57,9 @@ class Trial:
         self.worker: str | None = None
         self.ready_since = now
         self.deaths = 0
+        self.remaining = 0.0
+        self.rank = (0.0, draw)
+        self.longest_unit = 0.0
         self.rates: dict[Phase, float] = {}
         self.history: list[dict[str, float]] = []
         self._table = table
@@ -77,6 +83,16 @@ class Trial:
     def todo(self) -> int:
         """Mask of the shards on which the next unit may run."""
         return self.todo_train or self.todo_valid
+
+    @property
+    def wants(self) -> int:
+        """As `todo`, with a bit of its own for the call unit."""
+        return self.todo_train or self.todo_valid or self._table.call
+
+    @property
+    def picky(self) -> bool:
+        """Whether some unit should not run on some worker."""
+        return bool(self._avoided)
 
     @property
     def is_last_epoch(self) -> bool:
@@ -138,17 +154,15 @@ class Trial:
         self._avoided.setdefault(unit_key(unit), set()).add(worker)
 
     def allowed(self, mask: int, worker: str, workers: Iterable[str]) -> int:
-        """Take out of `mask` the shards whose unit failed on `worker`, unless it failed on every worker."""
+        """Take out of `mask` the units that failed on `worker`, unless they failed on every worker."""
         if not self._avoided:
             return mask
+        if self.plan.kind == "call":
+            return 0 if self._is_avoided(None, worker, workers) else mask
         for shard in self._table.members(mask):
             if self._is_avoided(shard, worker, workers):
                 mask &= ~self._table.bit[shard]
         return mask
-
-    def allows_call(self, worker: str, workers: Iterable[str]) -> bool:
-        """Whether the call unit may run on `worker`; as `allowed`."""
-        return not self._is_avoided(None, worker, workers)
 
     def _is_avoided(self, shard: Shard | None, worker: str, workers: Iterable[str]) -> bool:
         avoided = self._avoided.get((self.phase, self.epoch, shard), set())
@@ -187,7 +201,8 @@ class Trial:
         self.stored = generation
         # Nothing rolls back beyond the stored generation, so the visits of earlier epochs are not needed again.
         first = min(self.epoch, generation // self._table.num_train)
-        self._trained = {epoch: visits for epoch, visits in self._trained.items() if epoch >= first}
+        if next(iter(self._trained), first) < first:
+            self._trained = {epoch: visits for epoch, visits in self._trained.items() if epoch >= first}
         return True
 
     def roll_back(self) -> None:

@@ -32,7 +32,7 @@ class TrialStatus(str, Enum):
         return self not in (TrialStatus.WAITING, TrialStatus.RUNNING)
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Shard:
     """One part of the data set. `split` is `"train"` or `"valid"`; `index` counts from 0 within the split."""
 
@@ -40,7 +40,7 @@ class Shard:
     index: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ShardInfo:
     """What the scheduler knows of a shard: rows and bytes once decoded (its fetch cost follows from the bytes)."""
 
@@ -49,7 +49,7 @@ class ShardInfo:
     nbytes: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Unit:
     """The unit of work: one visit of one trial to one shard (`shard=None` for phase `"call"`)."""
 
@@ -60,7 +60,7 @@ class Unit:
     attempt: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StateRef:
     """Where the state of a candidate is.
 
@@ -75,7 +75,7 @@ class StateRef:
     stored: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TrialPlan:
     """What the scheduler needs to know of a trial.
 
@@ -93,7 +93,7 @@ class TrialPlan:
     kind: Literal["hop", "call"] = "hop"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class UnitReport:
     """What a worker says of a finished unit.
 
@@ -114,7 +114,7 @@ class UnitReport:
 # --- events: what happened -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class WorkerJoined:
     """A worker registered (or registered again: then everything it held is gone)."""
 
@@ -122,7 +122,7 @@ class WorkerJoined:
     attempt: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class WorkerLost:
     """A worker is gone; its running unit and the states it held are lost."""
 
@@ -130,7 +130,7 @@ class WorkerLost:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class UnitDone:
     """A worker finished a unit. A report of another attempt than the running one is ignored (fencing)."""
 
@@ -139,7 +139,7 @@ class UnitDone:
     report: UnitReport
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class UnitFailed:
     """A unit failed.
 
@@ -155,7 +155,7 @@ class UnitFailed:
     trial_fault: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StateStored:
     """The state of a trial reached the store at this generation."""
 
@@ -163,14 +163,14 @@ class StateStored:
     generation: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TrialAdded:
     """The tuner gave a trial."""
 
     plan: TrialPlan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TrialStopRequested:
     """The trial is to end now as `status` (early stopping, failure of the search, ...)."""
 
@@ -179,12 +179,12 @@ class TrialStopRequested:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class NoMoreTrials:
     """The tuner will give no further trial."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TrialsDeferred:
     """The tuner has none for now: `count` outstanding asks are given back.
 
@@ -211,7 +211,7 @@ Event = (
 # --- commands: what to do --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RunUnit:
     """Run this unit on this worker, starting from `state`."""
 
@@ -220,14 +220,14 @@ class RunUnit:
     state: StateRef
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AskTrials:
     """There is room for `count` more live trials: ask the tuner."""
 
     count: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class EpochFinished:
     """A trial finished the evaluation of an epoch. Metrics are weighted by rows; validation ones start with `val_`."""
 
@@ -236,7 +236,7 @@ class EpochFinished:
     metrics: dict[str, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TrialFinished:
     """A trial ended. `metrics` are those of its last complete epoch (empty if there is none)."""
 
@@ -246,7 +246,7 @@ class TrialFinished:
     metrics: dict[str, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DropState:
     """The worker may forget the state of this trial."""
 
@@ -254,7 +254,7 @@ class DropState:
     trial: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SearchFinished:
     """Every trial is final and no more will come."""
 
@@ -265,7 +265,7 @@ Command = RunUnit | AskTrials | EpochFinished | TrialFinished | DropState | Sear
 # --- the schedule log -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ScheduleEntry:
     """One unit as it ran. Times are seconds on the clock that the caller passes to `Hopper.handle`."""
 

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from bisect import insort
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cerebro_nas.hopper._shards import ShardTable
+    from cerebro_nas.hopper._trial import Trial
     from cerebro_nas.hopper._types import StateRef
     from cerebro_nas.hopper._types import Unit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Running:
     """A unit on its worker; `estimate` is how long it was expected to take."""
 
+    trial: Trial
     unit: Unit
     state: StateRef
     started: float
     estimate: float
+
+    @property
+    def expected_end(self) -> float:
+        """When it was expected to end."""
+        return self.started + self.estimate
 
     def seconds_left(self, now: float) -> float:
         """Expected seconds to its end. An overdue unit is expected to take a tenth of its age longer."""
@@ -26,7 +37,7 @@ class Running:
         return max(self.estimate - age, 0.1 * age)
 
 
-@dataclass
+@dataclass(slots=True)
 class Worker:
     """One worker. `homes` and `fetched` are shard masks."""
 
@@ -57,10 +68,12 @@ class WorkerPool:
         self._table = table
         self._num_workers = num_workers
         self._unpinned = table.train
+        self._ends: list[tuple[float, str]] = []
 
     def join(self, name: str) -> Worker:
         """Add a worker and give it its share of the shards."""
-        worker = Worker(name)
+        # Every worker holds what a call unit needs, so that a call is near everywhere.
+        worker = Worker(name, fetched=self._table.call)
         self.present[name] = worker
         self.idle[name] = worker
         self.seen.add(name)
@@ -74,6 +87,8 @@ class WorkerPool:
         """Remove a worker; its shards go to those that are left."""
         worker = self.present.pop(name)
         self.idle.pop(name, None)
+        if worker.running is not None:
+            self._forget_end(worker, worker.running)
         self._unpinned |= worker.homes
         self._spread()
         return worker
@@ -82,11 +97,24 @@ class WorkerPool:
         """`worker` runs a unit now."""
         worker.running = running
         del self.idle[worker.name]
+        insort(self._ends, (running.expected_end, worker.name))
 
     def end(self, worker: Worker) -> None:
         """`worker` is idle now."""
+        if worker.running is not None:
+            self._forget_end(worker, worker.running)
         worker.running = None
         self.idle[worker.name] = worker
+
+    def ending(self) -> Iterator[tuple[Worker, Running]]:
+        """Yield the busy workers and what they run, the one that was expected to end first at first."""
+        for _, name in self._ends:
+            worker = self.present[name]
+            if worker.running is not None:
+                yield worker, worker.running
+
+    def _forget_end(self, worker: Worker, running: Running) -> None:
+        del self._ends[bisect_left(self._ends, (running.expected_end, worker.name))]
 
     def _pin(self, worker: Worker, share: int) -> None:
         while worker.homes.bit_count() < share:
