@@ -24,9 +24,7 @@ def main() -> None:
         project_name="w8",
     )
     train, valid = _training.load_once(arguments.data, arguments.scratch)
-    tuner.search(
-        *train, validation_data=valid, epochs=arguments.epochs, batch_size=arguments.batch_size, verbose=0
-    )
+    tuner.search(*train, validation_data=valid, epochs=arguments.epochs, batch_size=arguments.batch_size, verbose=0)
     trials = tuner.oracle.get_best_trials(len(candidates))
     accuracies = {trial.hyperparameters.get("candidate"): float(trial.score) for trial in trials}
     _training.save(arguments, f"KerasTuner {keras_tuner.__version__}, sequential", accuracies)

@@ -58,9 +58,7 @@ def work(arguments: Namespace, candidates: list[dict[str, Any]], number: int) ->
         if ENQUEUED not in trial.user_attrs:
             study.stop()
             raise optuna.TrialPruned
-        return _training.train(
-            named[name], arguments.data, arguments.scratch, arguments.epochs, arguments.batch_size
-        )
+        return _training.train(named[name], arguments.data, arguments.scratch, arguments.epochs, arguments.batch_size)
 
     _training.load_once(arguments.data, arguments.scratch)
     sampler = optuna.samplers.RandomSampler(seed=number)

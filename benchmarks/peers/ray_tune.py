@@ -18,10 +18,12 @@ import _training  # noqa: E402
 os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     RAY_DEDUP_LOGS="0",
+    RAY_AIR_NEW_OUTPUT="0",  # the new output prints even where it is told not to
     TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
     no_grpc_proxy="127.0.0.1",
 )
 
+import psutil  # noqa: E402
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
 
@@ -49,8 +51,18 @@ def main() -> None:
         accuracies = search(arguments)
         _training.save(arguments, f"Ray Tune {ray.__version__}, reused actors", accuracies)
     finally:
-        ray.shutdown()
+        stop()
         shutil.rmtree(session, ignore_errors=True)
+
+
+def stop() -> None:
+    """End Ray and wait for its processes: its own shutdown returns while actors are still ending."""
+    processes = psutil.Process().children(recursive=True)
+    ray.shutdown()
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=10)
 
 
 def search(arguments: Namespace) -> dict[str, float]:
