@@ -39,7 +39,7 @@ class _Codes:
 
 
 class ScheduleLog(Sequence[ScheduleEntry]):
-    """The units that have ended, in order. It reads like a tuple of `ScheduleEntry`; entries are made when asked for."""
+    """The units that have ended, in order; it reads like a tuple of `ScheduleEntry`, which are made when asked for."""
 
     def __init__(self) -> None:
         self._times = array("d")

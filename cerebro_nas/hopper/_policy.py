@@ -34,7 +34,7 @@ _SLACK = 2.0
 """A trial is critical if its work would fill the time that is left, but for this many of the longest unit."""
 
 _FETCH_SHARE = 0.5
-"""A critical trial is worth a fetch that takes up to this share of what the order would lose without."""
+"""A critical trial is worth a fetch that takes up to this share of its lead, and of what it would wait otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Policy:
         patience = self._patience(live)
         yield from self._evaluate_in_place()
         yield from self._rescue(now - 2 * patience)
-        yield from self._take_near(now - patience)
+        yield from self._take_near(now, now - patience)
         yield from self._take_far(now, more_trials)
 
     def estimate(self, choice: Assignment) -> float:
@@ -120,7 +120,7 @@ class Policy:
                     yield self._assignment(worker, trial, mask)
                     break
 
-    def _take_near(self, since: float) -> Iterator[Assignment]:
+    def _take_near(self, now: float, since: float) -> Iterator[Assignment]:
         """Let each worker take what is near: what waits since before `since`, else the longest remaining work."""
         for worker in self._idle():
             starved = next((t for t in self._waiting_since(since) if self._near(t, worker)), None)
@@ -128,7 +128,7 @@ class Policy:
                 yield self._assignment(worker, starved, self._near(starved, worker))
                 continue
             best = self._first_near(worker)
-            fetched = self._worth_a_fetch(worker, best)
+            fetched = self._worth_a_fetch(worker, best, now)
             if fetched is not None:
                 yield fetched
             elif best is not None:
@@ -145,7 +145,7 @@ class Policy:
             return local
         return best
 
-    def _worth_a_fetch(self, worker: Worker, best: Trial | None) -> Assignment | None:
+    def _worth_a_fetch(self, worker: Worker, best: Trial | None, now: float) -> Assignment | None:
         """Fetch for a trial that must not wait, lest the search end later, if the fetch costs less than it saves."""
         if best is None or not self._costs.calibrated:
             return None
@@ -155,8 +155,7 @@ class Policy:
             if trial.remaining < critical or limit <= self._table.least_fetch_seconds:
                 return None
             mask, seconds = self._table.quickest(self._options(trial, worker, trial.wants))
-            # An idle worker that has one of its shards takes the trial without a fetch.
-            if seconds < limit and not any(trial.wants & other.near for other in self._pool.idle.values()):
+            if seconds < limit and seconds < _FETCH_SHARE * self._expected_wait(trial, now):
                 return self._assignment(worker, trial, mask)
         return None
 
@@ -202,6 +201,18 @@ class Policy:
             if self._after(running, more_trials) & worker.near:
                 soonest = min(soonest, running.seconds_left(now))
         return soonest if self._costs.calibrated or soonest == math.inf else 0.0
+
+    def _expected_wait(self, trial: Trial, now: float) -> float:
+        """Seconds until a worker is expected to be free that has a shard that `trial` wants."""
+        if any(trial.wants & worker.near for worker in self._pool.idle.values()):
+            return 0.0
+        soonest = math.inf
+        for worker, running in self._pool.ending():
+            if running.expected_end - now >= soonest:
+                break
+            if trial.wants & worker.near:
+                soonest = min(soonest, running.seconds_left(now))
+        return soonest
 
     def _after(self, running: Running, more_trials: bool) -> int:
         """Mask of the shards that the trial, or the one that follows it, needs once the unit is done."""

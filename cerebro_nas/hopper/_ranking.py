@@ -1,4 +1,4 @@
-"""The live trials in the order in which workers should take them, kept as they change instead of sorted at each look."""
+"""The live trials in the order in which workers should take them: kept as they change, not sorted at each look."""
 
 from __future__ import annotations
 
