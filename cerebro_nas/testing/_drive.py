@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from dataclasses import field
 from itertools import islice
@@ -40,7 +41,7 @@ class SimulatedSearch:
     """What came of a search driven by `run_search`.
 
     Attributes:
-        commands: every command, in order.
+        commands: every command, in order (without `RunUnit` and `DropState`, where units were not to be kept).
         started: when the backend was started, on its clock; `ended` likewise.
     """
 
@@ -85,6 +86,7 @@ def run_search(
     plans: Iterable[TrialPlan],
     on_epoch: Callable[[EpochFinished], TrialStopRequested | None] | None = None,
     max_seconds: float = 1e6,
+    keep_units: bool = True,
 ) -> SimulatedSearch:
     """Run every plan to its end.
 
@@ -95,11 +97,12 @@ def run_search(
         plans: the trials; the next ones are taken when the hopper asks.
         on_epoch: may answer the end of an epoch by stopping the trial.
         max_seconds: gives up after so long on the backend's clock.
+        keep_units: False: forget the commands about single units, of which there may be millions.
 
     Raises:
         BackendError: the search took longer than `max_seconds`.
     """
-    driver = _Driver(hopper, backend, iter(plans), on_epoch)
+    driver = _Driver(hopper, backend, iter(plans), on_epoch, keep_units)
     with backend:
         backend.start(search)
         driver.result.started = backend.now()
@@ -121,34 +124,45 @@ class _Driver:
         backend: Backend,
         plans: Iterator[TrialPlan],
         on_epoch: Callable[[EpochFinished], TrialStopRequested | None] | None,
+        keep_units: bool,
     ) -> None:
         self.result = SimulatedSearch()
         self._hopper = hopper
         self._backend = backend
         self._plans = plans
         self._on_epoch = on_epoch
+        self._keep_units = keep_units
+        self._specs: dict[str, CandidateSpec] = {}
 
     def feed(self, event: Event) -> None:
-        pending = [event]
+        pending: deque[Event] = deque([event])
         while pending:
-            for command in self._hopper.handle(pending.pop(0), self._backend.now()):
-                self.result.commands.append(command)
-                pending += self._answer(command)
+            for command in self._hopper.handle(pending.popleft(), self._backend.now()):
+                self._keep(command)
+                pending.extend(self._answer(command))
 
     def dispatch(self) -> None:
         for command in self._hopper.poll(self._backend.now()):
-            self.result.commands.append(command)
+            self._keep(command)
             if isinstance(command, RunUnit):
-                spec = CandidateSpec(command.unit.trial, model="", optimizer={}, loss=(), metrics=())
-                self._backend.submit(command.worker, RunCommand(command.unit, command.state, spec))
+                run = RunCommand(command.unit, command.state, self._specs[command.unit.trial])
+                self._backend.submit(command.worker, run)
+
+    def _keep(self, command: Command) -> None:
+        if self._keep_units or not isinstance(command, RunUnit | DropState):
+            self.result.commands.append(command)
 
     def _answer(self, command: Command) -> list[Event]:
         if isinstance(command, AskTrials):
             plans = list(islice(self._plans, command.count))
+            for plan in plans:
+                self._specs[plan.trial] = CandidateSpec(plan.trial, model="", optimizer={}, loss=(), metrics=())
             events: list[Event] = [TrialAdded(plan) for plan in plans]
             return events if len(plans) == command.count else [*events, NoMoreTrials()]
         if isinstance(command, DropState):
             self._backend.submit(command.worker, DropCommand(command.trial))
+        elif isinstance(command, TrialFinished):
+            del self._specs[command.trial]
         elif isinstance(command, EpochFinished) and self._on_epoch is not None:
             stop = self._on_epoch(command)
             return [] if stop is None else [stop]

@@ -81,6 +81,7 @@ class SimulatedBackend(Backend):
         self._hop_seconds = hop_seconds
         self._store_seconds = store_seconds
         self._seed = seed
+        self._draws: dict[str, float] = {}
         self._now = 0.0
         self._search: SearchSpec | None = None
         self._clear()
@@ -155,7 +156,8 @@ class SimulatedBackend(Backend):
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._out: list[BackendEvent] = []
-        self._stored: set[tuple[str, int]] = set()
+        # Generations as bits: a search of a million units stores as many.
+        self._stored: dict[str, int] = {}
         self._strikes: Counter[FailUnit] = Counter()
 
     def _check_faults(self) -> None:
@@ -216,7 +218,7 @@ class SimulatedBackend(Backend):
         holder = self._workers.get(state.holder or "")
         if holder is not None and holder.states.get(trial) == state.generation:
             return self._hop_seconds
-        return self._hop_seconds if state.stored and (trial, state.generation) in self._stored else None
+        return self._hop_seconds if state.stored and self._stored.get(trial, 0) >> state.generation & 1 else None
 
     def _fetch_seconds(self, worker: SimulatedWorker, unit: Unit) -> float:
         if unit.shard is None or unit.shard in worker.shards:
@@ -244,7 +246,7 @@ class SimulatedBackend(Backend):
 
         def stored() -> None:
             if worker.life == life and self._search is not None and self._search.checkpoint:
-                self._stored.add((trial, generation))
+                self._stored[trial] = self._stored.get(trial, 0) | 1 << generation
                 self._out.append(StateStored(trial, generation))
 
         return stored
@@ -259,7 +261,10 @@ class SimulatedBackend(Backend):
     # --- what trials are like unless the caller says ----------------------------------------------------------------
 
     def _draw(self, trial: str) -> float:
-        return random.Random(f"{self._seed}/{trial}").random()
+        draw = self._draws.get(trial)
+        if draw is None:
+            draw = self._draws[trial] = random.Random(f"{self._seed}/{trial}").random()
+        return draw
 
     def _default_seconds(self, unit: Unit, spec: CandidateSpec) -> float:
         rows = 1000 if unit.shard is None else self._infos[unit.shard].rows
