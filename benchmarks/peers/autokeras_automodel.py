@@ -68,7 +68,9 @@ def search_space(autokeras: Any) -> tuple[Any, Any]:
 def make_head(autokeras: Any) -> Any:
     """AutoKeras' classification head with its number of classes as an `int`: Keras now refuses NumPy's."""
 
-    class Head(autokeras.ClassificationHead):  # type: ignore[misc, name-defined]
+    class Head(autokeras.ClassificationHead):  # type: ignore[misc]
+        shape: Any
+
         def build(self, hp: Any, inputs: Any = None) -> Any:
             self.shape = tuple(int(size) for size in self.shape)
             return super().build(hp, inputs)
