@@ -131,9 +131,9 @@ class Hopper:
         commands: list[t.Command] = []
         for choice in self._policy.choices(len(self._live), self._now, not self._no_more):
             trial, worker = choice.trial, choice.worker
-            estimate = self._policy.estimate(choice)
+            end = self._now + self._policy.estimate(choice)
             unit, state = trial.launch(choice.shard, worker.name), trial.state
-            self._pool.start(worker, Running(trial, unit, state, self._now, estimate))
+            self._pool.start(worker, Running(trial, unit, state, self._now, end, trial.wants_after(choice.shard)))
             self._ranking.take(trial)
             commands.append(t.RunUnit(worker.name, unit, state))
             self._story.add(self._now, commands[-1])
@@ -335,7 +335,8 @@ class Hopper:
         name = trial.plan.trial
         del self._live[name]
         self._ranking.forget(trial)
-        self._final[name] = trial.status = status
+        self._final[name] = status
+        trial.end(status)
         self._deferred = 0
         metrics = dict(trial.history[-1]) if trial.history else {}
         commands: list[t.Command] = [t.DropState(trial.holder, name)] if trial.holder is not None else []

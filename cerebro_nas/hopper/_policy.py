@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain
+from itertools import islice
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
@@ -28,7 +30,7 @@ _PATIENCE = 4.0
 """After this many rounds of the longest unit a waiting trial goes first; after twice as many, to any idle worker."""
 
 _LOOK_AHEAD = 16
-"""Trials, longest first, for which a worker considers a fetch; more would cost time and gain next to nothing."""
+"""Trials, longest first, and workers for which a fetch is considered; more would cost time and gain next to nothing."""
 
 _SLACK = 2.0
 """A trial is critical if its work would fill the time that is left, but for this many of the longest unit."""
@@ -95,8 +97,8 @@ class Policy:
 
     # --- passes -----------------------------------------------------------------------------------------------------
 
-    def _idle(self) -> Iterator[Worker]:
-        for worker in list(self._pool.idle.values()):
+    def _idle(self, most: int | None = None) -> Iterator[Worker]:
+        for worker in list(islice(self._pool.idle.values(), most)):
             if not self._ranking:
                 return
             if worker.running is None:
@@ -104,6 +106,8 @@ class Policy:
 
     def _evaluate_in_place(self) -> Iterator[Assignment]:
         """Evaluate where the model is: its validation shards are cheap to fetch, and the tuner waits for the figure."""
+        if not self._ranking.evaluates:
+            return
         for worker in self._idle():
             for trial in self._ranking.evaluating(worker.name).trials:
                 mask = self._options(trial, worker, self._table.valid)
@@ -122,17 +126,31 @@ class Policy:
 
     def _take_near(self, now: float, since: float) -> Iterator[Assignment]:
         """Let each worker take what is near: what waits since before `since`, else the longest remaining work."""
+        if len(self._ranking) < len(self._pool.idle):
+            yield from self._go_near(since)
+            return
         for worker in self._idle():
             starved = next((t for t in self._waiting_since(since) if self._near(t, worker)), None)
-            if starved is not None:
-                yield self._assignment(worker, starved, self._near(starved, worker))
-                continue
-            best = self._first_near(worker)
-            fetched = self._worth_a_fetch(worker, best, now)
+            best = starved or self._first_near(worker)
+            fetched = self._worth_a_fetch(worker, best, now) if starved is None else None
             if fetched is not None:
                 yield fetched
             elif best is not None:
                 yield self._assignment(worker, best, self._near(best, worker))
+
+    def _go_near(self, since: float) -> Iterator[Assignment]:
+        """As above from the side of the trials, where they are fewer: each goes to a worker that is near."""
+        for trial in [*self._waiting_since(since), *self._ranking.waiting.trials]:
+            if not self._ranking.waits(trial):
+                continue
+            holder = self._pool.idle.get(trial.holder or "")
+            wants = trial.wants
+            workers = [holder] if holder is not None else []
+            for worker in chain(workers, self._pool.idle.values()):
+                mask = self._near(trial, worker) if wants & worker.near else 0
+                if mask:
+                    yield self._assignment(worker, trial, mask)
+                    break
 
     def _first_near(self, worker: Worker) -> Trial | None:
         def fits(trial: Trial) -> bool:
@@ -161,7 +179,7 @@ class Policy:
 
     def _take_far(self, now: float, more_trials: bool) -> Iterator[Assignment]:
         """Let a worker that would idle take a unit whose shard it has to fetch, where that is the lesser loss."""
-        for worker in self._idle():
+        for worker in self._idle(_LOOK_AHEAD):
             limit = self._expected_idling(worker, now, more_trials)
             if limit <= self._table.least_fetch_seconds:
                 continue
@@ -193,12 +211,11 @@ class Policy:
 
     def _expected_idling(self, worker: Worker, now: float, more_trials: bool) -> float:
         """Seconds until a running unit is expected to end that frees something for `worker`."""
-        soonest = math.inf
+        soonest, near = math.inf, worker.near
         for _, running in self._pool.ending():
-            left = running.expected_end - now
-            if left >= soonest:
+            if running.expected_end - now >= soonest:
                 break
-            if self._after(running, more_trials) & worker.near:
+            if self._after(running, more_trials) & near:
                 soonest = min(soonest, running.seconds_left(now))
         return soonest if self._costs.calibrated or soonest == math.inf else 0.0
 
@@ -216,12 +233,9 @@ class Policy:
 
     def _after(self, running: Running, more_trials: bool) -> int:
         """Mask of the shards that the trial, or the one that follows it, needs once the unit is done."""
-        trial, shard = running.trial, running.unit.shard
-        if trial.status.is_final:
+        if running.trial.worker is None:
             return 0
-        if trial.phase == "train" and shard is not None and trial.todo != self._table.bit[shard]:
-            return trial.todo & ~self._table.bit[shard]
-        return self._table.train if more_trials or not trial.is_last_epoch else 0
+        return running.after or (self._table.train if more_trials else 0)
 
     def _soon_elsewhere(self, trial: Trial, now: float) -> int:
         """Mask of shards that are not worth a fetch: a holder is free before the fetch ends, and has nothing else."""

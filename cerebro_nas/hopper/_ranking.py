@@ -68,8 +68,8 @@ class Ranking:
         self._none = Ranked()
         self._fresh = 0
 
-    def __bool__(self) -> bool:
-        return bool(self._by_age)
+    def __len__(self) -> int:
+        return len(self._by_age)
 
     # --- what waits -------------------------------------------------------------------------------------------------
 
@@ -80,6 +80,11 @@ class Ranking:
     def evaluating(self, worker: str) -> Ranked:
         """Those of them that are to be evaluated next."""
         return self._evaluating.get(worker, self._none)
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether any of them waits for an evaluation."""
+        return bool(self._evaluating)
 
     def oldest(self) -> Iterator[Trial]:
         """Yield the waiting trials, the one that waits longest first."""
@@ -167,7 +172,10 @@ class Ranking:
         if trial.holder is not None:
             self._held[trial.holder].remove(trial)
             if trial.phase == "evaluate":
-                self._evaluating[trial.holder].remove(trial)
+                evaluating = self._evaluating[trial.holder]
+                evaluating.remove(trial)
+                if not evaluating.trials:
+                    del self._evaluating[trial.holder]
 
 
 def leading(ranked: Ranked, count: int, before: Trial | None) -> Iterator[Trial]:

@@ -89,6 +89,11 @@ class Trial:
         """As `todo`, with a bit of its own for the call unit."""
         return self.todo_train or self.todo_valid or self._table.call
 
+    def wants_after(self, shard: Shard | None) -> int:
+        """Mask of the train shards that it wants once its unit on `shard` is done; none if it ends then."""
+        left = self.todo_train & ~self._table.mask(shard)
+        return left or (0 if self.is_last_epoch else self._table.train)
+
     @property
     def picky(self) -> bool:
         """Whether some unit should not run on some worker."""
@@ -142,6 +147,11 @@ class Trial:
         """Its unit is over: the trial waits for a worker again."""
         self.worker = None
         self.ready_since = now
+
+    def end(self, status: TrialStatus) -> None:
+        """No further unit of it will run; one that runs now is not for it any more."""
+        self.status = status
+        self.worker = None
 
     def count_failure(self, unit: Unit) -> int:
         """Count a failure of `unit` that is not the trial's fault; return how many there have been."""

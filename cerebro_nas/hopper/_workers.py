@@ -18,23 +18,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A unit on its worker; `estimate` is how long it was expected to take."""
+    """A unit on its worker.
+
+    Attributes:
+        trial: the trial; `unit` is its unit, which started from `state`.
+        started: when.
+        expected_end: when it was expected to end.
+        after: mask of the shards that the trial wants afterwards (0: the trial ends with this unit).
+    """
 
     trial: Trial
     unit: Unit
     state: StateRef
     started: float
-    estimate: float
-
-    @property
-    def expected_end(self) -> float:
-        """When it was expected to end."""
-        return self.started + self.estimate
+    expected_end: float
+    after: int
 
     def seconds_left(self, now: float) -> float:
         """Expected seconds to its end. An overdue unit is expected to take a tenth of its age longer."""
         age = now - self.started
-        return max(self.estimate - age, 0.1 * age)
+        return max(self.expected_end - now, 0.1 * age)
 
 
 @dataclass(slots=True)
@@ -68,7 +71,7 @@ class WorkerPool:
         self._table = table
         self._num_workers = num_workers
         self._unpinned = table.train
-        self._ends: list[tuple[float, str]] = []
+        self._ends: list[tuple[float, str, Worker, Running]] = []
 
     def join(self, name: str) -> Worker:
         """Add a worker and give it its share of the shards."""
@@ -97,7 +100,7 @@ class WorkerPool:
         """`worker` runs a unit now."""
         worker.running = running
         del self.idle[worker.name]
-        insort(self._ends, (running.expected_end, worker.name))
+        insort(self._ends, (running.expected_end, worker.name, worker, running))
 
     def end(self, worker: Worker) -> None:
         """`worker` is idle now."""
@@ -108,13 +111,11 @@ class WorkerPool:
 
     def ending(self) -> Iterator[tuple[Worker, Running]]:
         """Yield the busy workers and what they run, the one that was expected to end first at first."""
-        for _, name in self._ends:
-            worker = self.present[name]
-            if worker.running is not None:
-                yield worker, worker.running
+        for _, _, worker, running in self._ends:
+            yield worker, running
 
     def _forget_end(self, worker: Worker, running: Running) -> None:
-        del self._ends[bisect_left(self._ends, (running.expected_end, worker.name))]
+        del self._ends[bisect_left(self._ends, (running.expected_end, worker.name, worker, running))]
 
     def _pin(self, worker: Worker, share: int) -> None:
         while worker.homes.bit_count() < share:
