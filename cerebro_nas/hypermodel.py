@@ -218,8 +218,12 @@ class HyperHyperModel:
         arguments = search.make_fit_arguments(batch_size=batch_size, epochs=epochs, input_shape=input_shape)
         rules, logdirs = self._callbacks(callbacks, arguments)
         self._check(verbose)
-        self._prepare(df, arguments)
-        return self._search(arguments, rules, logdirs, verbose)
+        self._check_data(df, arguments)
+        with self._bound("fit").backend as backend:
+            # Workers import TensorFlow while Spark prepares the data.
+            backend.launch()
+            self._prepare(df, arguments)
+            return self._search(arguments, rules, logdirs, verbose)
 
     def fit_on_prepared_data(
         self,
@@ -261,13 +265,15 @@ class HyperHyperModel:
             input_shape=arguments.input_shape,
         )
         self._prepared = prepared
-        return self._search(arguments, rules, logdirs, verbose)
+        with resources.backend:
+            return self._search(arguments, rules, logdirs, verbose)
 
     def sys_setup(
         self, df: DataFrame, input_shape: Sequence[int] | int | None = None, batch_size: int = 32, epochs: int = 1
     ) -> None:
         """Prepare the data and the search space without training; `fit_on_prepared_data` goes on from there."""
         arguments = search.make_fit_arguments(batch_size=batch_size, epochs=epochs, input_shape=input_shape)
+        self._check_data(df, arguments)
         self._prepare(df, arguments)
         self._configure(arguments)
         self._tuner = self._make_tuner(self._settings, self._space.explore(self._settings.hyperparameters), None)
@@ -431,24 +437,28 @@ class HyperHyperModel:
             **settings.tuner_options,
         )
 
-    def _prepare(self, df: DataFrame, arguments: FitArguments) -> None:
+    def _check_data(self, df: DataFrame, arguments: FitArguments) -> None:
+        """Check what can be checked before Spark reads a row."""
         from cerebro_nas.data import check_arguments
-        from cerebro_nas.data import prepare_data
 
         resources = self._bound("fit")
         if not (hasattr(df, "schema") and hasattr(df, "columns")):
             raise ConfigError(f"`df` must be a Spark DataFrame. Received: df={df!r} (of type {type(df).__name__}).")
-        num_shards = resources.backend.num_workers
         check_arguments(
             df,
             feature_columns=resources.feature_columns,
             label_columns=resources.label_columns,
             validation=resources.validation,
             input_shape=arguments.input_shape,
-            num_shards=num_shards,
+            num_shards=resources.backend.num_workers,
         )
         self._check_directory()
         resources.backend.check()
+
+    def _prepare(self, df: DataFrame, arguments: FitArguments) -> None:
+        from cerebro_nas.data import prepare_data
+
+        resources = self._bound("fit")
         self._prepared = prepare_data(
             df,
             store=resources.store,
@@ -456,7 +466,7 @@ class HyperHyperModel:
             feature_columns=resources.feature_columns,
             label_columns=resources.label_columns,
             validation=resources.validation,
-            num_shards=num_shards,
+            num_shards=resources.backend.num_workers,
             input_shape=arguments.input_shape,
             seed=self._seed,
         )
@@ -489,14 +499,13 @@ class HyperHyperModel:
         if resources.store.exists(plan.directory):
             resources.store.delete_owned(plan.directory)
         resources.store.create_owned(plan.directory, "search")
-        with resources.backend as backend:
-            # Workers import TensorFlow while the driver explores the space.
-            backend.start(search.search_spec(plan))
-            if self._tuner is not None:
-                self._tuner.close()
-            space = self._space.explore(self._settings.hyperparameters)
-            self._tuner = self._make_tuner(self._settings, space, f"{plan.directory}/tuner")
-            self._result = search.run_search(plan, self._tuner)
+        # Workers make themselves ready while the driver explores the space.
+        resources.backend.start(search.search_spec(plan))
+        if self._tuner is not None:
+            self._tuner.close()
+        space = self._space.explore(self._settings.hyperparameters)
+        self._tuner = self._make_tuner(self._settings, space, f"{plan.directory}/tuner")
+        self._result = search.run_search(plan, self._tuner)
         return self._result
 
     def _plan(

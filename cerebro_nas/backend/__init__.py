@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cerebro_nas.backend._base import BackendEvent
     from cerebro_nas.backend._base import BackendUsage
     from cerebro_nas.backend._base import DropCommand
+    from cerebro_nas.backend._base import LoadCommand
     from cerebro_nas.backend._base import RunCommand
     from cerebro_nas.backend._base import WorkerCommand
     from cerebro_nas.backend.local import LocalBackend
@@ -26,6 +27,7 @@ __all__ = [
     "BackendEvent",
     "BackendUsage",
     "DropCommand",
+    "LoadCommand",
     "LocalBackend",
     "RunCommand",
     "SimulatedBackend",
@@ -39,6 +41,7 @@ _HOME = {
     "BackendEvent": "cerebro_nas.backend._base",
     "BackendUsage": "cerebro_nas.backend._base",
     "DropCommand": "cerebro_nas.backend._base",
+    "LoadCommand": "cerebro_nas.backend._base",
     "LocalBackend": "cerebro_nas.backend.local",
     "RunCommand": "cerebro_nas.backend._base",
     "SimulatedBackend": "cerebro_nas.backend.simulated",

@@ -12,6 +12,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING
 from typing import TypeVar
 
+from cerebro_nas.hopper import Shard
 from cerebro_nas.hopper import StateRef
 from cerebro_nas.hopper import StateStored
 from cerebro_nas.hopper import Unit
@@ -46,7 +47,14 @@ class DropCommand:
     trial: str
 
 
-WorkerCommand = RunCommand | DropCommand
+@dataclass(frozen=True)
+class LoadCommand:
+    """Make `shard` ready ahead of its first use. Where that fails, the unit that needs the shard will tell."""
+
+    shard: Shard
+
+
+WorkerCommand = RunCommand | DropCommand | LoadCommand
 
 
 @dataclass(frozen=True)
@@ -60,9 +68,9 @@ class BackendUsage:
 class Backend(abc.ABC):
     """Where a search runs.
 
-    Life: `start`, then any number of `submit` and `events`, then `stop`. `stop` is safe to call at any moment and more
-    than once, and leaves no process, thread, socket or temporary directory behind. A stopped backend can be started
-    again. As a context manager a backend stops itself on the way out.
+    Life: `launch` (optional), `start`, then any number of `submit` and `events`, then `stop`. `stop` is safe to call at
+    any moment and more than once, and leaves no process, thread, socket or temporary directory behind. A stopped
+    backend can be started again. As a context manager a backend stops itself on the way out.
     """
 
     @property
@@ -77,6 +85,16 @@ class Backend(abc.ABC):
         Raises:
             BackendError: there are fewer slots than workers, or something that workers need is missing.
         """
+
+    def launch(self) -> bool:
+        """Begin to start the workers before it is known what they will do, unless that would keep others waiting.
+
+        `start` then goes on with them, and `stop` ends them. A backend that cannot do it does nothing.
+
+        Returns:
+            Whether workers are being started.
+        """
+        return False
 
     @abc.abstractmethod
     def start(self, search: SearchSpec) -> None:

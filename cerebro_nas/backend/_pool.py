@@ -20,6 +20,7 @@ from cerebro_nas.backend._base import Backend
 from cerebro_nas.backend._base import BackendEvent
 from cerebro_nas.backend._base import BackendUsage
 from cerebro_nas.backend._base import DropCommand
+from cerebro_nas.backend._base import LoadCommand
 from cerebro_nas.backend._base import WorkerCommand
 from cerebro_nas.backend._process import project_path
 from cerebro_nas.backend._server import ControlServer
@@ -32,6 +33,7 @@ from cerebro_nas.worker.link import location_of
 from cerebro_nas.worker.messages import COMMAND_LIMIT
 from cerebro_nas.worker.messages import CommandMessage
 from cerebro_nas.worker.messages import DropMessage
+from cerebro_nas.worker.messages import LoadMessage
 from cerebro_nas.worker.messages import RunMessage
 from cerebro_nas.worker.messages import StopMessage
 from cerebro_nas.worker.messages import WorkerConfig
@@ -53,7 +55,6 @@ class Session:
     location: str
     scratch: Path
     stopping: threading.Event
-    started: float
 
 
 class WorkerPool(Backend):
@@ -76,6 +77,7 @@ class WorkerPool(Backend):
         self._start_timeout = start_timeout
         self._max_restarts = max_restarts
         self._session: Session | None = None
+        self._deadline: float | None = None
         self._last_usage = BackendUsage()
         self._keepers: list[threading.Thread] = []
         self._monitor: threading.Thread | None = None
@@ -104,12 +106,26 @@ class WorkerPool(Backend):
     def num_workers(self) -> int:
         return self._num_workers
 
-    def start(self, search: SearchSpec) -> None:
+    def launch(self) -> bool:
         if self._session is not None:
-            raise BackendError("This backend runs a search already; call stop() before start().")
+            raise BackendError("This backend runs already; call stop() before launch().")
         self.check()
-        text = dataclasses.replace(search, threads=self._threads()).to_json()
-        session = self._session = self._open(text)
+        if not self._has_room():
+            return False
+        self._bring_up()
+        return True
+
+    def start(self, search: SearchSpec) -> None:
+        if self._deadline is not None:
+            raise BackendError("This backend runs a search already; call stop() before start().")
+        if self._session is None:
+            self.check()
+            self._bring_up()
+        self._deadline = time.monotonic() + self._start_timeout
+        self._open_session().server.announce(dataclasses.replace(search, threads=self._threads()).to_json())
+
+    def _bring_up(self) -> None:
+        session = self._session = self._open()
         atexit.register(self.stop)
         try:
             self._monitor = threading.Thread(target=self._watch, args=(session,), name="cerebro-monitor", daemon=True)
@@ -126,9 +142,8 @@ class WorkerPool(Backend):
         self._running().table.submit(worker, self._message(worker, command))
 
     def events(self, timeout: float) -> list[BackendEvent]:
-        session = self._running()
-        deadline = session.started + self._start_timeout
-        if session.table.joined:
+        session, deadline = self._running(), self._deadline
+        if session.table.joined or deadline is None:
             return session.table.take(timeout)
         events = session.table.take(max(0.0, min(timeout, deadline - time.monotonic())))
         if not events and time.monotonic() >= deadline:
@@ -150,6 +165,7 @@ class WorkerPool(Backend):
             return
         session.stopping.set()
         session.table.stop(StopMessage(self.stop_seconds * 0.8))
+        session.server.dismiss()
         self._stop_keepers(session)
         session.table.close()
         session.server.shutdown()
@@ -157,7 +173,7 @@ class WorkerPool(Backend):
             self._monitor.join()
         shutil.rmtree(session.scratch, ignore_errors=True)
         self._last_usage = session.table.usage()
-        self._session, self._monitor, self._keepers = None, None, []
+        self._session, self._monitor, self._keepers, self._deadline = None, None, [], None
         atexit.unregister(self.stop)
 
     # --- parts -------------------------------------------------------------------------------------------------------
@@ -166,22 +182,33 @@ class WorkerPool(Backend):
         return [f"w{index}" for index in range(self._num_workers)]
 
     def _running(self) -> Session:
+        if self._deadline is None:
+            raise BackendError("This backend is not running; call start() first.")
+        return self._open_session()
+
+    def _open_session(self) -> Session:
         if self._session is None:
             raise BackendError("This backend is not running; call start() first.")
         return self._session
 
-    def _open(self, search: str) -> Session:
+    def _has_room(self) -> bool:
+        """Whether workers can start while something else, such as the preparation of data, goes on beside them."""
+        return True
+
+    def _open(self) -> Session:
         secret = Secret(secrets.token_hex(32))
         table = WorkerTable(self._names(), self._max_restarts)
         bind, reach = self._addresses()
-        server = ControlServer(bind, secret, table, search)
+        server = ControlServer(bind, secret, table)
         scratch = Path(tempfile.mkdtemp(prefix="cerebro-nas-"))
         location = location_of(reach, server.port)
-        return Session(secret, table, server, location, scratch, threading.Event(), time.monotonic())
+        return Session(secret, table, server, location, scratch, threading.Event())
 
     def _message(self, worker: str, command: WorkerCommand) -> CommandMessage:
         if isinstance(command, DropCommand):
             return DropMessage(command.trial)
+        if isinstance(command, LoadCommand):
+            return LoadMessage(command.shard.split, command.shard.index)
         holder = command.state.holder
         peer = None if holder in (None, worker) else self._running().table.location(holder)
         message = RunMessage(command.unit, command.state, command.spec, peer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from pyarrow import flight
@@ -9,6 +10,7 @@ from pyarrow import flight
 from cerebro_nas.backend._table import WorkerTable
 from cerebro_nas.errors import ProtocolError
 from cerebro_nas.worker.link import POLL_SECONDS
+from cerebro_nas.worker.link import WELCOME_SECONDS
 from cerebro_nas.worker.link import Secret
 from cerebro_nas.worker.link import SecretRequired
 from cerebro_nas.worker.link import SupersededError
@@ -33,14 +35,23 @@ class ControlServer(flight.FlightServerBase):  # type: ignore[misc]  # Arrow shi
         bind: address to listen on.
         secret: what callers must present.
         table: what the calls act on.
-        search: `SearchSpec.to_json()` for workers that register.
     """
 
-    def __init__(self, bind: str, secret: Secret, table: WorkerTable, search: str) -> None:
+    def __init__(self, bind: str, secret: Secret, table: WorkerTable) -> None:
         # Flight's serve() is never called: all it adds is signal handlers, and those belong to the user's program.
         super().__init__(location_of(bind, 0), middleware={"secret": SecretRequired(secret)})
         self._table = table
+        self._search = ""
+        self._announced = threading.Event()
+
+    def announce(self, search: str) -> None:
+        """Tell what the search is (`SearchSpec.to_json()`) to the workers that have registered, and that will."""
         self._search = search
+        self._announced.set()
+
+    def dismiss(self) -> None:
+        """Have workers that wait for a search ask again, and so learn that there will be none."""
+        self._announced.set()
 
     def do_action(self, context: Any, action: Any) -> list[bytes]:
         """Carry out one call; Flight calls this on a thread of its own."""
@@ -63,6 +74,8 @@ class ControlServer(flight.FlightServerBase):  # type: ignore[misc]  # Arrow shi
             self._table.heartbeat(decode(Heartbeat, data, REPORT_LIMIT))
         elif name == "register":
             self._table.register(decode(Register, data, REPORT_LIMIT))
+            # Workers may be there before the data is prepared. The wait is short, so that each shows signs of life.
+            self._announced.wait(WELCOME_SECONDS)
             return Welcome(self._search)
         elif name == "died":
             message = decode(Died, data, REPORT_LIMIT)

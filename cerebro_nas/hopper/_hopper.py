@@ -144,6 +144,11 @@ class Hopper:
         found = self._pool.present.get(worker)
         return found is not None and found.running is not None and found.running.unit == unit
 
+    def homes(self, worker: str) -> list[t.Shard]:
+        """Training shards that are pinned to `worker` now; it will visit them before others."""
+        known = self._pool.present.get(worker)
+        return list(self._table.members(known.homes)) if known is not None else []
+
     @property
     def finished(self) -> bool:
         """Whether `SearchFinished` has been returned."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from typing import Protocol
 
 from cerebro_nas.backend import DropCommand
+from cerebro_nas.backend import LoadCommand
 from cerebro_nas.backend import RunCommand
 from cerebro_nas.errors import BuildError
 from cerebro_nas.errors import SearchAborted
@@ -38,6 +39,7 @@ from cerebro_nas.hopper import TrialStatus
 from cerebro_nas.hopper import TrialStopRequested
 from cerebro_nas.hopper import UnitDone
 from cerebro_nas.hopper import UnitFailed
+from cerebro_nas.hopper import WorkerJoined
 from cerebro_nas.hopper import WorkerLost
 from cerebro_nas.tuners import TrialSuggestion
 from cerebro_nas.tuners import Wait
@@ -46,7 +48,6 @@ if TYPE_CHECKING:
     import keras_tuner
 
     from cerebro_nas.backend import Backend
-    from cerebro_nas.hopper import Unit
     from cerebro_nas.search._books import Books
     from cerebro_nas.search._stopping import StoppingRule
     from cerebro_nas.storage import StateFiles
@@ -147,7 +148,7 @@ class SearchDriver:
 
     def _count(self, event: Event) -> None:
         # Only a report that the scheduler accepts is entered, and it accepts those of units that run now.
-        if isinstance(event, UnitDone) and self._is_running(event.worker, event.unit):
+        if isinstance(event, UnitDone) and self._parts.hopper.is_running(event.worker, event.unit):
             self._parts.books.unit(event.worker, event.unit.trial, event.report)
         elif isinstance(event, UnitFailed):
             self._failures[event.unit.trial] = event.message
@@ -155,11 +156,13 @@ class SearchDriver:
         elif isinstance(event, WorkerLost):
             self._parts.reporter.message(f"Worker {event.worker} was lost ({event.reason}); its unit runs again.")
 
-    def _is_running(self, worker: str, unit: Unit) -> bool:
-        return any(w.worker == worker and w.unit == unit for w in self._parts.hopper.snapshot().workers)
-
     def _feed(self, event: Event) -> None:
-        self._extend(self._parts.hopper.handle(event, self._parts.backend.now()))
+        parts = self._parts
+        self._extend(parts.hopper.handle(event, parts.backend.now()))
+        if isinstance(event, WorkerJoined):
+            # It can decode its first shard while its first candidate is still being built.
+            for shard in parts.hopper.homes(event.worker)[:1]:
+                parts.backend.submit(event.worker, LoadCommand(shard))
 
     def _extend(self, commands: Iterable[Command]) -> None:
         for command in commands:

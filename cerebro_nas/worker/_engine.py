@@ -85,7 +85,12 @@ class Engine:
         return self._shards.held()
 
     def preload(self, split: str, index: int) -> None:
-        """Decode a shard ahead of its first use."""
+        """Decode a shard ahead of its first use.
+
+        Raises:
+            StoreError: it cannot be read.
+            DataError: it holds labels that are none of the classes.
+        """
         self._shards.resident(split, index)
 
     @property

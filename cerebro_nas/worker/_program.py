@@ -27,6 +27,7 @@ from typing import NoReturn
 from typing import TypeVar
 
 from cerebro_nas.errors import AuthenticationError
+from cerebro_nas.errors import CerebroNasError
 from cerebro_nas.errors import ProtocolError
 from cerebro_nas.errors import StoreError
 from cerebro_nas.worker._checkpoints import Checkpoints
@@ -46,6 +47,7 @@ from cerebro_nas.worker.messages import Done
 from cerebro_nas.worker.messages import DropMessage
 from cerebro_nas.worker.messages import Failed
 from cerebro_nas.worker.messages import Heartbeat
+from cerebro_nas.worker.messages import LoadMessage
 from cerebro_nas.worker.messages import Poll
 from cerebro_nas.worker.messages import Register
 from cerebro_nas.worker.messages import Report
@@ -120,7 +122,7 @@ class _Worker:
         self._states = States()
         self._server = StateServer(own_address(config.driver), secret, self._states)
         self._peers = Peers(secret)
-        self._inbox: queue.SimpleQueue[RunMessage | DropMessage] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[RunMessage | DropMessage | LoadMessage] = queue.SimpleQueue()
         self._reporting = threading.Lock()
         self._reports = 0
         self._bytes_hopped = 0
@@ -132,7 +134,7 @@ class _Worker:
     def run(self, engine_class: Callable[[SearchSpec, Path], Any]) -> NoReturn:
         config = self._config
         hello = Register(config.worker, config.attempt, os.getpid(), socket.gethostname(), self._server.location)
-        search = SearchSpec.from_json(self._insist(self._link.register, hello).search)
+        search = self._join(hello)
         self._thread(self._beat)
         self._open_store(search)
         self._engine = engine_class(search, Path(config.scratch))
@@ -141,8 +143,23 @@ class _Worker:
             message = self._inbox.get()
             if isinstance(message, DropMessage):
                 self._states.drop(message.trial)
+            elif isinstance(message, LoadMessage):
+                self._load(message)
             else:
                 self._tell(self._outcome(message))
+
+    def _join(self, hello: Register) -> SearchSpec:
+        text = ""
+        while not text:
+            text = self._insist(self._link.register, hello).search
+        return SearchSpec.from_json(text)
+
+    def _load(self, message: LoadMessage) -> None:
+        try:
+            self._engine.preload(message.split, message.index)
+        except CerebroNasError as error:
+            # The unit that needs the shard meets the same error, and tells the scheduler.
+            _LOGGER.warning("Shard %s %s could not be loaded ahead: %s", message.split, message.index, error)
 
     def _open_store(self, search: SearchSpec) -> None:
         if not search.state_url:

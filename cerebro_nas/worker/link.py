@@ -38,6 +38,9 @@ _LOGGER = logging.getLogger(__name__)
 POLL_SECONDS = 10.0
 """How long a driver holds a poll that has nothing to bring."""
 
+WELCOME_SECONDS = 5.0
+"""How long a driver holds a registration while it does not know the search yet."""
+
 _CALL_SECONDS = 10.0
 _CONNECT_SECONDS = 5.0
 _STATE_SECONDS = 30.0
@@ -117,7 +120,7 @@ class DriverLink:
 
     def register(self, message: Register) -> Welcome:
         """Introduce this worker; the answer says what the search is."""
-        return self._call("register", message, Welcome)
+        return self._call("register", message, Welcome, WELCOME_SECONDS + _CALL_SECONDS)
 
     def poll(self, message: Poll) -> Commands:
         """Wait for commands."""

@@ -54,6 +54,15 @@ class DropMessage:
 
 
 @dataclass(frozen=True)
+class LoadMessage:
+    """Decode a shard ahead of its first use."""
+
+    split: str
+    index: int
+    kind: Literal["load"] = "load"
+
+
+@dataclass(frozen=True)
 class StopMessage:
     """Write what is to be written, within `grace` seconds, and exit."""
 
@@ -61,7 +70,7 @@ class StopMessage:
     kind: Literal["stop"] = "stop"
 
 
-CommandMessage = RunMessage | DropMessage | StopMessage
+CommandMessage = RunMessage | DropMessage | LoadMessage | StopMessage
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ class Commands:
 
 @dataclass(frozen=True)
 class Welcome:
-    """The answer to a registration: `SearchSpec.to_json()`."""
+    """The answer to a registration: `SearchSpec.to_json()`, or `""`: it is not known yet, register again."""
 
     search: str
 

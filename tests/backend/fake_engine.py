@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cerebro_nas.errors import StoreError
 from cerebro_nas.hopper import Unit
 from cerebro_nas.hopper import UnitReport
 from cerebro_nas.worker import CandidateError
@@ -29,6 +30,12 @@ class Engine:
     def __init__(self, search: SearchSpec, scratch: Path) -> None:
         (Path(scratch) / "cache").write_text(search.data_url)
         self.progress = 0
+        self._loaded: list[int] = []
+
+    def preload(self, split: str, index: int) -> None:
+        if index == 404:
+            raise StoreError(f"There is no shard {index} of {split}.")
+        self._loaded.append(index)
 
     def run(self, unit: Unit, spec: CandidateSpec, generation: int, fetch: Callable[[], bytes]) -> Result:
         self.progress += 1
@@ -43,7 +50,7 @@ class Engine:
             raise RuntimeError("the reader stumbled")
         report = UnitReport(
             rows=len(state),
-            metrics={"loss": float(generation), "pid": float(os.getpid())},
+            metrics={"loss": float(generation), "pid": float(os.getpid()), "loaded": float(len(self._loaded))},
             seconds=0.1,
             busy_seconds=0.1,
         )

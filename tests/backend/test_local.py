@@ -18,6 +18,7 @@ import pytest
 from cerebro_nas.backend import Backend
 from cerebro_nas.backend import BackendEvent
 from cerebro_nas.backend import DropCommand
+from cerebro_nas.backend import LoadCommand
 from cerebro_nas.backend import LocalBackend
 from cerebro_nas.backend import RunCommand
 from cerebro_nas.errors import BackendError
@@ -196,6 +197,7 @@ def test_bad_arguments_are_refused(arguments: dict[str, Any]) -> None:
 DRIVER = """
 import sys, time
 sys.path[:0] = [{root!r}, {here!r}]
+from cerebro_nas.backend import LoadCommand
 from cerebro_nas.backend import LocalBackend
 from cerebro_nas.worker import SearchSpec
 
@@ -237,3 +239,43 @@ def test_workers_and_their_files_do_not_outlive_the_driver(tmp_path: Path, numbe
 class TestLocalContract(BackendContract):
     def make_backend(self, num_workers: int) -> LocalBackend:
         return LocalBackend(num_workers, threads_per_worker=1)
+
+
+def test_workers_launched_ahead_join_when_the_search_is_known(scratch: Path) -> None:
+    before = set(threading.enumerate()), _children()
+    with FakeEngineBackend(2) as backend:
+        assert backend.launch()
+        with pytest.raises(BackendError, match=r"call start\(\) first"):
+            backend.events(0.0)
+        deadline = time.monotonic() + 20
+        while len(_children() - before[1]) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        ahead = _children()
+        backend.start(SEARCH)
+        assert set(_events(backend, 2)) == {WorkerJoined("w0"), WorkerJoined("w1")}
+        assert _children() == ahead  # the same processes: start() made no others
+        assert _report(backend, "w0", _run("t")).worker == "w0"
+        with pytest.raises(BackendError, match="runs already"):
+            backend.launch()
+    assert (set(threading.enumerate()), _children()) == before
+
+
+def test_workers_launched_ahead_end_when_no_search_comes(scratch: Path) -> None:
+    before = set(threading.enumerate()), _children()
+    backend = FakeEngineBackend(2)
+    backend.launch()
+    deadline = time.monotonic() + 20
+    # Both wait for a search: the calls that registered them are held by the driver.
+    while backend._open_session().table.joined < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    began = time.monotonic()
+    backend.stop()
+    assert time.monotonic() - began < 3.0  # told, not waited for
+    assert (set(threading.enumerate()), _children()) == before
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_shard_is_loaded_ahead_and_a_failure_of_that_harms_nobody(backend: FakeEngineBackend) -> None:
+    backend.submit("w0", LoadCommand(Shard("train", 7)))
+    backend.submit("w0", LoadCommand(Shard("valid", 404)))
+    assert _report(backend, "w0", _run("t")).report.metrics["loaded"] == 1.0

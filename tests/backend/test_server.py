@@ -57,7 +57,8 @@ def table() -> WorkerTable:
 
 @pytest.fixture
 def server(table: WorkerTable) -> Iterator[ControlServer]:
-    server = ControlServer("127.0.0.1", Secret(KEY), table, "the search")
+    server = ControlServer("127.0.0.1", Secret(KEY), table)
+    server.announce("the search")
     yield server
     table.close()
     server.shutdown()

@@ -13,6 +13,7 @@ from cerebro_nas.backend._base import Backend
 from cerebro_nas.backend._base import BackendEvent
 from cerebro_nas.backend._base import BackendUsage
 from cerebro_nas.backend._base import DropCommand
+from cerebro_nas.backend._base import LoadCommand
 from cerebro_nas.backend._base import RunCommand
 from cerebro_nas.backend._base import WorkerCommand
 from cerebro_nas.backend.simulated._faults import FailUnit
@@ -191,6 +192,8 @@ class SimulatedBackend(Backend):
             command = worker.queue.popleft()
             if isinstance(command, DropCommand):
                 worker.states.pop(command.trial, None)
+            elif isinstance(command, LoadCommand):
+                worker.shards.add(command.shard)
             else:
                 self._begin(worker, command)
 

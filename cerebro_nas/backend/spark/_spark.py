@@ -101,6 +101,10 @@ class SparkBackend(WorkerPool):
         self._check_speculation()
         self._check_gpus()
 
+    def _has_room(self) -> bool:
+        # A worker in the last slot would starve the jobs that prepare its data.
+        return self._cluster.slots is not None and self._cluster.slots > self._num_workers
+
     def _check_speculation(self) -> None:
         if setting(self._spark, "spark.speculation", "false") != "true":
             return

@@ -1,0 +1,151 @@
+"""Runs a command and accounts for everything that it started: time, processor time, memory."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+
+import psutil
+
+from benchmarks._errors import BenchmarkError
+
+_PERIOD_SECONDS = 0.1
+_GRACE_SECONDS = 10.0
+_TAIL_CHARACTERS = 2000
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+@dataclass(frozen=True)
+class ProcessFigures:
+    """What a command and all its descendants used.
+
+    Attributes:
+        seconds: from start to end.
+        cpu_seconds: processor time by kind of process, user and system. It is sampled: of each process, what it used
+            after the last look (a tenth of a second at most) is missing.
+        peak_bytes: largest sum of all processes' resident memory, shared pages counted once per process.
+        started: `time.time()` at the start.
+    """
+
+    seconds: float
+    cpu_seconds: Mapping[str, float]
+    peak_bytes: int
+    started: float
+
+
+@dataclass
+class _Sampler:
+    """Looks at a tree of processes until it is told to stop."""
+
+    root: int
+    peak: int = 0
+    seconds: dict[tuple[int, float], tuple[str, float]] = field(default_factory=dict)
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        while not self.stopped.wait(_PERIOD_SECONDS):
+            self.look()
+
+    def look(self) -> None:
+        total = 0
+        for process in _descendants(self.root):
+            with contextlib.suppress(psutil.Error):
+                times = process.cpu_times()
+                key = (process.pid, process.create_time())
+                # Asked each time: a process shows its parent's command line until it has become what it is to be.
+                self.seconds[key] = (kind_of(process.cmdline()), times.user + times.system)
+                total += process.memory_info().rss
+        self.peak = max(self.peak, total)
+
+    def by_kind(self) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for kind, seconds in self.seconds.values():
+            found[kind] = found.get(kind, 0.0) + seconds
+        return found
+
+
+def kind_of(command: Sequence[str]) -> str:
+    """What a process is, by its command line."""
+    text = " ".join(command)
+    if command and Path(command[0]).name == "java":
+        return "jvm"
+    for mark, kind in (("cerebro_nas.worker", "worker"), ("pyspark.daemon", "spark python"), ("ray", "ray")):
+        if mark in text:
+            return kind
+    return "python" if "python" in text else "other"
+
+
+def run_measured(
+    command: Sequence[str], *, environment: Mapping[str, str] | None = None, timeout: float, log: Path
+) -> ProcessFigures:
+    """Run a command to its end and measure it with all that it started, daemons included.
+
+    Args:
+        command: program and arguments.
+        environment: its environment; this process's by default.
+        timeout: seconds after which everything is ended.
+        log: file for its output.
+
+    Raises:
+        BenchmarkError: it failed, or took too long; the message has the end of its output.
+    """
+    _adopt_orphans()
+    start, started = time.monotonic(), time.time()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env=dict(environment) if environment else None, stdout=output, stderr=subprocess.STDOUT
+        )
+        sampler = _Sampler(os.getpid())
+        thread = threading.Thread(target=sampler.run, daemon=True)
+        thread.start()
+        try:
+            code: int | None = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            code = None
+        seconds = time.monotonic() - start
+        sampler.look()
+        _end_all(lambda: _descendants(os.getpid()))
+        process.wait()
+        sampler.stopped.set()
+        thread.join()
+    if code != 0:
+        tail = log.read_text(errors="replace")[-_TAIL_CHARACTERS:]
+        how = f"took longer than {timeout:.0f} s" if code is None else f"ended with status {code}"
+        raise BenchmarkError(f"`{' '.join(command[:2])}` {how}. The end of its output ({log}):\n{tail}")
+    return ProcessFigures(seconds, sampler.by_kind(), sampler.peak, started)
+
+
+def _descendants(root: int) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        return list(psutil.Process(root).children(recursive=True))
+    return []
+
+
+def _adopt_orphans() -> None:
+    """Have daemons of the command become children of this process, so that they are seen, and ended."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _end_all(left: Callable[[], list[psutil.Process]]) -> None:
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        processes = left()
+        for process in processes:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(sign)
+        psutil.wait_procs(processes, _GRACE_SECONDS)
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
