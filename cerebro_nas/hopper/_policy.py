@@ -1,4 +1,9 @@
-"""Which idle worker runs which unit: longest remaining work first, near shards before far ones."""
+"""Which idle worker runs which unit.
+
+What the end of the search would wait for goes first: the trials whose remaining work would fill the time that is left,
+longest first. As long as more trials come, the others go shortest first: so the next ones come soon, the tuner learns
+sooner, and a long one among them does not turn up at the very end. A unit prefers a worker that has its shard.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +37,7 @@ _PATIENCE = 4.0
 _LOOK_AHEAD = 16
 """Trials, longest first, and workers for which a fetch is considered; more would cost time and gain next to nothing."""
 
-_SLACK = 2.0
+_SLACK = 1.0
 """A trial is critical if its work would fill the time that is left, but for this many of the longest unit."""
 
 _FETCH_SHARE = 0.5
@@ -78,7 +83,7 @@ class Policy:
         patience = self._patience(live)
         yield from self._evaluate_in_place()
         yield from self._rescue(now - 2 * patience)
-        yield from self._take_near(now, now - patience)
+        yield from self._take_near(now, now - patience, more_trials)
         yield from self._take_far(now, more_trials)
 
     def estimate(self, choice: Assignment) -> float:
@@ -124,14 +129,14 @@ class Policy:
                     yield self._assignment(worker, trial, mask)
                     break
 
-    def _take_near(self, now: float, since: float) -> Iterator[Assignment]:
-        """Let each worker take what is near: what waits since before `since`, else the longest remaining work."""
+    def _take_near(self, now: float, since: float, more_trials: bool) -> Iterator[Assignment]:
+        """Let each worker take what is near: what waits since before `since`, else what comes first."""
         if len(self._ranking) < len(self._pool.idle):
             yield from self._go_near(since)
             return
         for worker in self._idle():
             starved = next((t for t in self._waiting_since(since) if self._near(t, worker)), None)
-            best = starved or self._first_near(worker)
+            best = starved or self._first_near(worker, more_trials)
             fetched = self._worth_a_fetch(worker, best, now) if starved is None else None
             if fetched is not None:
                 yield fetched
@@ -152,22 +157,30 @@ class Policy:
                     yield self._assignment(worker, trial, mask)
                     break
 
-    def _first_near(self, worker: Worker) -> Trial | None:
+    def _first_near(self, worker: Worker, more_trials: bool) -> Trial | None:
         def fits(trial: Trial) -> bool:
             return bool(self._near(trial, worker))
 
         near = worker.near
-        best = self._ranking.waiting.first(near, fits)
-        local = self._ranking.held(worker.name).first(near, fits)
-        if best is not None and local is not None and local.remaining >= best.remaining * (1 - _TIE):
+        waiting, held = self._ranking.waiting, self._ranking.held(worker.name)
+        best, local = waiting.longest(near, fits), held.longest(near, fits)
+        if best is not None and more_trials and best.remaining < self._critical():
+            best, local = waiting.shortest(near, fits), held.shortest(near, fits)
+        if best is not None and local is not None and abs(best.remaining - local.remaining) <= _TIE * best.remaining:
             return local
         return best
 
+    def _critical(self) -> float:
+        """Seconds of remaining work from which on a trial is one that the end of the search would wait for."""
+        if not self._costs.calibrated:
+            return 0.0
+        return self._ranking.total / len(self._pool.present) - _SLACK * self._ranking.longest_unit
+
     def _worth_a_fetch(self, worker: Worker, best: Trial | None, now: float) -> Assignment | None:
-        """Fetch for a trial that must not wait, lest the search end later, if the fetch costs less than it saves."""
+        """Fetch for a critical trial that would wait longer, if the fetch costs less than it saves."""
         if best is None or not self._costs.calibrated:
             return None
-        critical = self._ranking.total / len(self._pool.present) - _SLACK * self._ranking.longest_unit
+        critical = self._critical()
         for trial in leading(self._ranking.waiting, _LOOK_AHEAD, best):
             limit = _FETCH_SHARE * (trial.remaining - best.remaining)
             if trial.remaining < critical or limit <= self._table.least_fetch_seconds:
@@ -244,7 +257,7 @@ class Policy:
             if running.expected_end - now >= self._table.most_fetch_seconds:
                 break
             shared = self._table.slower(trial.todo & holder.near, running.seconds_left(now))
-            others = self._ranking.waiting.first(holder.near, lambda other: True)
+            others = self._ranking.waiting.longest(holder.near, lambda other: True)
             if shared and (others is None or others is trial):
                 mask |= shared
         return mask
