@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Protocol
+from typing import TypeVar
 
 from benchmarks._errors import BenchmarkError
 from cerebro_nas.backend import SimulatedBackend
@@ -32,6 +33,8 @@ ROWS = 1000
 """Rows of a shard. Times are given by unit, so the number matters to nothing but readability."""
 
 FETCH_BYTES_PER_SECOND = 200e6
+
+AnyHopper = TypeVar("AnyHopper", bound=Hopper)
 
 
 @dataclass(frozen=True)
@@ -173,8 +176,13 @@ def simulate(
     return Outcome(result.ended - result.started, schedule)
 
 
-def new_hopper(case: Case, kind: type[Hopper] = Hopper) -> Hopper:
+def new_hopper(case: Case) -> Hopper:
     """Return the scheduler for `case`."""
+    return hopper_of(Hopper, case)
+
+
+def hopper_of(kind: type[AnyHopper], case: Case) -> AnyHopper:
+    """Return a scheduler of this class for `case`."""
     return kind(
         case.infos(),
         num_workers=case.workers,

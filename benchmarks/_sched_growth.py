@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks._sched_cases import Case
 from benchmarks._sched_cases import LogNormal
-from benchmarks._sched_cases import new_hopper
+from benchmarks._sched_cases import hopper_of
 from benchmarks._sched_cases import simulate
 from cerebro_nas.hopper import Hopper
 from cerebro_nas.hopper import UnitDone
@@ -33,7 +33,7 @@ class Growth:
         mean_us: likewise, with whatever else it does, spread over all units.
         slow_us: 99 of 100 decisions take no longer.
         driver_seconds: the process from start to end: the scheduler, the simulated workers, the loop between them.
-        memory_mb: what the process grew by, at most.
+        peak_mb: memory of the process at most; `grown_mb`: without what it had before the search.
         over_bound: makespan over the lower bound, to see that no quality was traded.
     """
 
@@ -48,7 +48,8 @@ class Growth:
     slow_us: float
     scheduler_seconds: float
     driver_seconds: float
-    memory_mb: float
+    peak_mb: float
+    grown_mb: float
     utilisation: float
     over_bound: float
 
@@ -79,11 +80,11 @@ class TimedHopper(Hopper):
 def grow(case: Case, candidates: int) -> Growth:
     """Run a search of log-normal candidates in this process and measure it."""
     drawn = LogNormal().draw(random.Random(case.seed), candidates, 0.7)
-    hopper = new_hopper(case, TimedHopper)
+    hopper = hopper_of(TimedHopper, case)
     hopper.taken = array("I")
-    memory, began = _peak_mb(), time.process_time()
+    before, began = _peak_mb(), time.process_time()
     outcome = simulate(case, drawn, hopper, checkpoint=True, keep_units=False)
-    driver, memory = time.process_time() - began, _peak_mb() - memory
+    driver, peak = time.process_time() - began, _peak_mb()
     taken = sorted(hopper.taken)
     return Growth(
         workers=case.workers,
@@ -97,7 +98,8 @@ def grow(case: Case, candidates: int) -> Growth:
         slow_us=taken[int(0.99 * len(taken))] / 1e3,
         scheduler_seconds=sum(taken) / 1e9,
         driver_seconds=driver,
-        memory_mb=memory,
+        peak_mb=peak,
+        grown_mb=peak - before,
         utilisation=outcome.schedule.utilisation,
         over_bound=outcome.makespan / case.bound(drawn),
     )

@@ -83,12 +83,21 @@ def barrier(workers: int, live: int, candidates: int, epochs: int, instances: in
         drawn = source.draw(random.Random(f"barrier/{seed}"), candidates, 1.0)
         case = Case(workers, live, epochs, seed=seed)
         work = sum(case.work(candidate) for candidate in drawn) / workers
-        free = simulate(case, drawn).makespan
-        rows.append((work / epoch_synchronous(case, drawn), work / free, work / case.bound(drawn)))
-    ratios = [free / held for held, free, _ in rows]
-    means = [statistics.mean(column) for column in zip(*rows, strict=True)]
+        seconds = (epoch_synchronous(case, drawn), simulate(case, drawn).makespan, case.bound(drawn))
+        rows.append(tuple(work / part for part in seconds))
+    ratios = [row[1] / row[0] for row in rows]
+    held, free, bound = (statistics.mean(column) for column in zip(*rows, strict=True))
     return Barrier(
-        workers, live, candidates, epochs, instances, *means, throughput=statistics.mean(ratios), least=min(ratios)
+        workers=workers,
+        live=live,
+        candidates=candidates,
+        epochs=epochs,
+        instances=instances,
+        synchronous=held,
+        asynchronous=free,
+        bound=bound,
+        throughput=statistics.mean(ratios),
+        least=min(ratios),
     )
 
 

@@ -59,13 +59,12 @@ class CostModel:
     def moved(self) -> bool:
         """Whether the scale of predictions has changed so much since this last said so that they are to be redone."""
         # Only phases that were measured have a scale of their own; the others follow.
-        scales = {phase: self._scale(phase) for phase in self._seconds}
-        if scales.keys() == self._scales.keys() and all(
-            abs(scale - self._scales[phase]) <= _MOVED * scale for phase, scale in scales.items()
-        ):
-            return False
-        self._scales = scales
-        return True
+        for phase in self._seconds:
+            scale = self._scale(phase)
+            if abs(scale - self._scales.get(phase, 0.0)) > _MOVED * scale:
+                self._scales = {phase: self._scale(phase) for phase in self._seconds}
+                return True
+        return False
 
     def _scale(self, phase: Phase) -> float:
         predicted = self._predicted.get(phase, 0.0)

@@ -255,7 +255,7 @@ class Hopper:
         if trial not in self._live and trial not in self._final:
             raise self._story.illegal(event, "is about a trial that was never added", name, trial)
         worker = self._pool.present.get(name)
-        if worker is None or worker.running is None or worker.running.unit != event.unit:
+        if worker is None or not self.is_running(name, event.unit):
             self.ignored += 1
             return None, None
         return worker, worker.running
