@@ -133,7 +133,7 @@ def report_growth(source: Source, quick: bool) -> Report:
         (
             "mean_us: all CPU time in `handle` and `poll` over the units; median_us, slow_us (99 %): one decision",
             "driver_seconds: CPU of the process: scheduler, simulated workers, and the loop between them",
-            "grown_mb: memory of the process at most without what it had at first; the schedule log of all units is part of it",
+            "grown_mb: the most memory without what was there at first; the schedule log of all units is part of it",
         ),
         grow_apart(QUICK_GROWTH if quick else GROWTH),
     )

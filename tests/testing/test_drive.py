@@ -1,0 +1,56 @@
+"""The loop that drives simulated searches."""
+
+from __future__ import annotations
+
+import pytest
+
+from cerebro_nas.backend import SimulatedBackend
+from cerebro_nas.backend.simulated import FailUnit
+from cerebro_nas.errors import BackendError
+from cerebro_nas.hopper import DropState
+from cerebro_nas.hopper import EpochFinished
+from cerebro_nas.hopper import Hopper
+from cerebro_nas.hopper import RunUnit
+from cerebro_nas.hopper import Shard
+from cerebro_nas.hopper import ShardInfo
+from cerebro_nas.hopper import TrialPlan
+from cerebro_nas.hopper import TrialStatus
+from cerebro_nas.hopper import TrialStopRequested
+from cerebro_nas.testing import run_search
+from cerebro_nas.testing import shard_search
+
+INFOS = [ShardInfo(Shard("train", i), 10, 0) for i in range(2)]
+PLANS = [TrialPlan(f"t{i}", 2) for i in range(3)]
+
+
+def new() -> tuple[Hopper, SimulatedBackend]:
+    return Hopper(INFOS, num_workers=2), SimulatedBackend(2)
+
+
+def test_commands_about_units_are_kept_unless_told_otherwise() -> None:
+    full = run_search(*new(), shard_search([10, 10]), PLANS)
+    brief = run_search(*new(), shard_search([10, 10]), PLANS, keep_units=False)
+    assert any(isinstance(command, RunUnit) for command in full.commands)
+    rest = [command for command in full.commands if not isinstance(command, RunUnit | DropState)]
+    assert brief.commands == rest
+    assert brief.epochs == full.epochs
+    assert set(brief.trials) == {"t0", "t1", "t2"}
+
+
+def test_a_trial_can_be_stopped_at_the_end_of_an_epoch() -> None:
+    def stop(epoch: EpochFinished) -> TrialStopRequested | None:
+        return TrialStopRequested("t1", TrialStatus.STOPPED, "enough") if epoch.trial == "t1" else None
+
+    result = run_search(*new(), shard_search([10, 10]), PLANS, stop)
+    assert {name: trial.status.value for name, trial in result.trials.items()} == {
+        "t0": "COMPLETED",
+        "t1": "STOPPED",
+        "t2": "COMPLETED",
+    }
+
+
+def test_it_gives_up_in_the_end() -> None:
+    backend = SimulatedBackend(1, seconds=lambda unit, spec: 1.0, faults=[FailUnit(times=1000)])
+    hopper = Hopper(INFOS, num_workers=1, max_attempts=1000)
+    with pytest.raises(BackendError, match="did not end within 20"):
+        run_search(hopper, backend, shard_search([10, 10]), PLANS, max_seconds=20)
