@@ -17,7 +17,7 @@ import _training  # noqa: E402
 # Ray reads these when it is imported, or hands them on to its processes.
 os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
-    RAY_DEDUP_LOGS="0",
+    RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # there as here: one machine, so it listens on loopback only
     RAY_AIR_NEW_OUTPUT="0",  # the new output prints even where it is told not to
     TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
     no_grpc_proxy="127.0.0.1",
@@ -46,7 +46,6 @@ def main() -> None:
             logging_level="ERROR",
             object_store_memory=128 * 1024**2,  # nothing goes through it, and the default is 30 % of the memory
             _temp_dir=session,
-            _node_ip_address="127.0.0.1",
         )
         accuracies = search(arguments)
         _training.save(arguments, f"Ray Tune {ray.__version__}, reused actors", accuracies)
@@ -79,7 +78,10 @@ def search(arguments: Namespace) -> dict[str, float]:
         tune_config=tune.TuneConfig(reuse_actors=True),
         run_config=tune.RunConfig(storage_path=str(arguments.scratch.resolve() / "results"), verbose=0),
     )
-    return {result.config["candidate"]["name"]: result.metrics["accuracy"] for result in tuner.fit()}
+    results = tuner.fit()
+    for error in results.errors:
+        raise error
+    return {result.config["candidate"]["name"]: result.metrics["accuracy"] for result in results}
 
 
 if __name__ == "__main__":
