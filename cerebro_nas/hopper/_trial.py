@@ -63,7 +63,9 @@ class Trial:
         self.rates: dict[Phase, float] = {}
         self.history: list[dict[str, float]] = []
         self._table = table
-        self._launches: dict[UnitKey, int] = {}
+        # Shards by phase and epoch; the counts are only of units that were launched again, which is rare.
+        self._launched: dict[tuple[str, int], int] = {}
+        self._relaunches: dict[UnitKey, int] = {}
         self._failures: dict[UnitKey, int] = {}
         self._avoided: dict[UnitKey, set[str]] = {}
         self._trained: dict[int, list[_Visit]] = {}
@@ -136,12 +138,20 @@ class Trial:
 
     def launch(self, shard: Shard | None, worker: str) -> Unit:
         """Make the next unit, with an attempt number that this unit never had before."""
-        key = (self.phase, self.epoch, shard)
-        attempt = self._launches.get(key, 0)
-        self._launches[key] = attempt + 1
+        attempt = self._count_launch(shard)
         self.status = TrialStatus.RUNNING
         self.worker = worker
         return Unit(trial=self.plan.trial, phase=self.phase, epoch=self.epoch, shard=shard, attempt=attempt)
+
+    def _count_launch(self, shard: Shard | None) -> int:
+        when, bit = (self.phase, self.epoch), self._table.mask(shard)
+        before = self._launched.get(when, 0)
+        if not before & bit:
+            self._launched[when] = before | bit
+            return 0
+        key = (*when, shard)
+        self._relaunches[key] = self._relaunches.get(key, 0) + 1
+        return self._relaunches[key]
 
     def release(self, now: float) -> None:
         """Its unit is over: the trial waits for a worker again."""
