@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
-from typing import Any
 
 from benchmarks._sched_cases import Case
 from benchmarks._sched_cases import LogNormal
@@ -17,6 +14,9 @@ from benchmarks._sched_quality import Barrier
 from benchmarks._sched_quality import Nearness
 from benchmarks._sched_quality import barrier
 from benchmarks._sched_quality import nearness
+from benchmarks._table import Table
+from benchmarks._table import add_common_arguments
+from benchmarks._table import show
 
 if TYPE_CHECKING:
     import argparse
@@ -41,49 +41,42 @@ GROWTH = (
 QUICK_GROWTH = ((Case(8, live=16, epochs=1), 50), (Case(64, live=128, epochs=1), 150))
 
 
+_RATIOS = ("mean", "worst", "own_mean", "own_worst", "throughput", "least", "over_bound")
+"""Columns whose fourth digit matters."""
+
+
 @dataclass(frozen=True)
 class Report:
     """One table: what it shows, what its columns mean, and its rows as they were measured."""
 
-    name: str
     title: str
     notes: tuple[str, ...]
     rows: Sequence[Nearness | Barrier | Growth]
 
-    def markdown(self) -> str:
-        """The table as Markdown."""
-        columns = [field.name for field in dataclasses.fields(self.rows[0])]
-        lines = [f"### {self.title}", "", _line(columns), _line(["---"] * len(columns))]
-        lines += [_line([_text(getattr(row, column)) for column in columns]) for row in self.rows]
-        return "\n".join([*lines, "", *(f"- {note}" for note in self.notes), ""])
-
-    def plain(self) -> dict[str, Any]:
-        """The table as JSON would have it."""
-        rows = [dataclasses.asdict(row) for row in self.rows]
-        return {"name": self.name, "title": self.title, "notes": list(self.notes), "rows": rows}
+    def table(self) -> Table:
+        """For print."""
+        names = [field.name for field in dataclasses.fields(self.rows[0])]
+        cells = tuple(tuple(_cell(name, getattr(row, name)) for name in names) for row in self.rows)
+        return Table(self.title, tuple(name.replace("_", " ") for name in names), cells, self.notes)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `python -m benchmarks sched`."""
-    parser.add_argument("--quick", action="store_true", help="few small instances: seconds instead of minutes")
+    add_common_arguments(parser)
     parser.add_argument("--log", metavar="FILE", help="take unit times from the schedule.jsonl of a real search")
     parser.add_argument(
         "--part", choices=("all", "bound", "barrier", "growth"), default="all", help="which of the tables to make"
-    )
-    parser.add_argument(
-        "--out", metavar="DIR", default="benchmark-results", help="where sched.json and sched.md are saved"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the tables, print and save them; return 0 if the bars are met, else 1."""
     source = Measured(arguments.log) if arguments.log else LogNormal()
-    reports = []
-    for part, make in (("bound", report_bound), ("barrier", report_barrier), ("growth", report_growth)):
-        if arguments.part in ("all", part):
-            reports.append(make(source, arguments.quick))
-            print(reports[-1].markdown(), flush=True)
-    save(reports, Path(arguments.out))
+    makers = {"bound": report_bound, "barrier": report_barrier, "growth": report_growth}
+    chosen = makers if arguments.part == "all" else [arguments.part]
+    reports = [makers[part](source, arguments.quick) for part in chosen]
+    name = "sched" if arguments.part == "all" else f"sched-{arguments.part}"
+    show([report.table() for report in reports], arguments.out, name)
     missed = [problem for report in reports for problem in missed_bars(report)]
     for problem in missed:
         print(f"BAR MISSED: {problem}")
@@ -96,12 +89,11 @@ def report_bound(source: Source, quick: bool) -> Report:
     fetches = (0.0,) if quick else (0.0, 0.05)
     rows = [nearness(*pair, fetch, instances, source) for fetch in fetches for pair in pairs]
     return Report(
-        "bound",
         "Makespan over the lower bound",
         (
             f"bars, where fetching is free: mean <= {MEAN_BAR}, worst <= {WORST_BAR}",
             "mean, worst: over max(all work / workers, the longest candidate's work), which knows of no fetching",
-            "own_mean, own_worst: over the lower bound of `schedule_summary`",
+            "own mean, own worst: over the lower bound of `schedule_summary`",
             "unit times: " + ("measured" if isinstance(source, Measured) else "log-normal, sigma 0.5, 0.75 and 1"),
             "1 to 3 epochs, as many train shards as workers, one for validation, first estimates off by 20 %",
         ),
@@ -114,7 +106,6 @@ def report_barrier(source: Source, quick: bool) -> Report:
     sizes = ((8, 16, 64),) if quick else ((8, 16, 64), (8, 16, 96), (8, 16, 128), (8, 32, 128))
     rows = [barrier(*size, epochs=3, instances=3 if quick else 20, source=source) for size in sizes]
     return Report(
-        "barrier",
         "Asynchronous search over the epoch-synchronous schedule",
         (
             f"bar: throughput >= {THROUGHPUT_BAR} with 8 workers and 16 live candidates (mean over the instances)",
@@ -128,12 +119,11 @@ def report_barrier(source: Source, quick: bool) -> Report:
 def report_growth(source: Source, quick: bool) -> Report:
     """Measure what the scheduler costs."""
     return Report(
-        "growth",
         "Cost of the scheduler as searches grow",
         (
-            "mean_us: all CPU time in `handle` and `poll` over the units; median_us, slow_us (99 %): one decision",
-            "driver_seconds: CPU of the process: scheduler, simulated workers, and the loop between them",
-            "grown_mb: the most memory without what was there at first; the schedule log of all units is part of it",
+            "mean us: all CPU time in `handle` and `poll` over the units; median us, slow us (99 %): one decision",
+            "driver seconds: CPU of the process: scheduler, simulated workers, and the loop between them",
+            "grown mb: the most memory without what was there at first; the schedule log of all units is part of it",
         ),
         grow_apart(QUICK_GROWTH if quick else GROWTH),
     )
@@ -150,17 +140,5 @@ def missed_bars(report: Report) -> list[str]:
     return missed
 
 
-def save(reports: Sequence[Report], folder: Path) -> None:
-    """Write `sched.json` and `sched.md`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps([report.plain() for report in reports], indent=1)
-    (folder / "sched.json").write_text(text + "\n", encoding="utf-8")
-    (folder / "sched.md").write_text("\n".join(report.markdown() for report in reports), encoding="utf-8")
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _text(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _cell(name: str, value: object) -> object:
+    return f"{value:.4f}" if name in _RATIOS else value

@@ -98,18 +98,16 @@ def test_growth_counts_units_and_decisions() -> None:
 def test_missed_bars_are_named() -> None:
     good = Nearness(4, 8, 0.0, 20, 1.01, 1.05, 1.0, 1.0)
     rows = [good, dataclasses.replace(good, worst=1.2), dataclasses.replace(good, worst=1.2, fetch=0.1)]
-    assert len(sched.missed_bars(sched.Report("bound", "", (), rows))) == 1
+    assert len(sched.missed_bars(sched.Report("", (), rows))) == 1
     slow = Barrier(8, 16, 64, 3, 1, 0.5, 0.6, 1.0, 1.2, 1.2)
-    assert sched.missed_bars(sched.Report("barrier", "", (), [slow])) == ["8 x 16: throughput 1.20"]
+    assert sched.missed_bars(sched.Report("", (), [slow])) == ["8 x 16: throughput 1.20"]
 
 
 def test_tables_are_printed_and_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = write_log(tmp_path / "schedule.jsonl")
     code = sched.run(arguments("--quick", "--part", "bound", "--log", log, "--out", str(tmp_path / "out")))
-    (saved,) = json.loads((tmp_path / "out" / "sched.json").read_text())
-    assert [row["candidates"] for row in saved["rows"]] == [8, 16]
-    text = (tmp_path / "out" / "sched.md").read_text()
-    assert "unit times: measured" in text
+    (saved,) = json.loads((tmp_path / "out" / "sched-bound.json").read_text())["tables"]
+    assert [row[saved["columns"].index("candidates")] for row in saved["rows"]] == [8, 16]
     said = capsys.readouterr().out
-    assert text.strip() in said
+    assert "unit times: measured" in said
     assert code == ("BAR MISSED" in said)
