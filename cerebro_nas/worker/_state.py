@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load
-from safetensors.numpy import save
 
 from cerebro_nas.errors import CorruptStateError
+from cerebro_nas.worker._safetensors import pack
+from cerebro_nas.worker._safetensors import raw_bytes
+from cerebro_nas.worker._safetensors import unpack
 
 _META = "cerebro_nas"
 _CHECKSUM = "crc32"
@@ -27,8 +29,8 @@ def state_variables(model: keras.Model) -> list[Any]:
     """
     # `variables` of a compiled model hold metrics' and the optimizer's too; each belongs to exactly one group here.
     # SeedGenerator states are not among `weights`, and without them dropout would differ after a hop.
-    model_variables = [v for v in model.variables if not _is_metric(model, v)]
-    return model_variables + list(model.optimizer.variables)
+    metrics = {id(variable) for metric in model.metrics for variable in metric.variables}
+    return [v for v in model.variables if id(v) not in metrics] + list(model.optimizer.variables)
 
 
 def dump_state(model: keras.Model, meta: Mapping[str, Any]) -> bytes:
@@ -38,12 +40,10 @@ def dump_state(model: keras.Model, meta: Mapping[str, Any]) -> bytes:
         model: compiled, with its optimizer built.
         meta: plain values kept in the header (trial, generation, ...).
     """
-    arrays = {
-        name: np.asarray(variable.numpy(), order="C")
-        for name, variable in zip(_names(model), state_variables(model), strict=True)
-    }
+    variables = state_variables(model)
+    arrays = {name: _read(variable) for name, variable in zip(_names(variables), variables, strict=True)}
     entries = {**meta, _CHECKSUM: _checksum(arrays)}
-    return bytes(save(arrays, metadata={_META: json.dumps(entries, sort_keys=True)}))
+    return pack(arrays, {_META: json.dumps(entries, sort_keys=True)})
 
 
 def restore_state(model: keras.Model, data: bytes) -> dict[str, Any]:
@@ -56,13 +56,14 @@ def restore_state(model: keras.Model, data: bytes) -> dict[str, Any]:
         CorruptStateError: the bytes are damaged, or belong to another architecture. Nothing was changed.
     """
     try:
-        arrays = load(data)
-        meta = _meta(data)
-    except (SafetensorError, ValueError, KeyError) as error:
+        arrays, metadata = unpack(data)
+        meta = _meta(metadata)
+    except (ValueError, KeyError) as error:
         raise CorruptStateError(f"The state is damaged: {error}. It was not loaded.") from error
     if meta.pop(_CHECKSUM, None) != _checksum(arrays):
         raise CorruptStateError("The state is damaged: its checksum does not match. It was not loaded.")
-    names, variables = _names(model), state_variables(model)
+    variables = state_variables(model)
+    names = _names(variables)
     if set(names) != set(arrays):
         odd = sorted(set(names) ^ set(arrays))[:5]
         raise CorruptStateError(
@@ -77,7 +78,7 @@ def restore_state(model: keras.Model, data: bytes) -> dict[str, Any]:
                 f"{variable.dtype}{tuple(variable.shape)} is needed. It was not loaded."
             )
     for name, variable in zip(names, variables, strict=True):
-        variable.assign(arrays[name])
+        _write(variable, arrays[name])
     finalize(model)
     return meta
 
@@ -89,27 +90,36 @@ def finalize(model: keras.Model) -> None:
             layer.finalize_state()
 
 
-def _meta(data: bytes) -> dict[str, Any]:
-    """The plain values in the header: its length comes first (8 bytes, little-endian), then JSON."""
-    length = int.from_bytes(data[:8], "little")
-    found = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_META])
+def _read(variable: Any) -> NDArray[Any]:
+    """The numbers of a variable, as a view of its memory that lasts until it is trained on."""
+    # The operation itself: what Keras and TensorFlow put around it costs more than the reading of a small variable.
+    value = tf.raw_ops.ReadVariableOp(resource=variable.value.handle, dtype=variable.value.dtype)
+    # bfloat16 is no type that Python's buffers know.
+    found: NDArray[Any] = value.numpy() if value.dtype == tf.bfloat16 else np.asarray(memoryview(value))
+    return found
+
+
+def _write(variable: Any, array: NDArray[Any]) -> None:
+    # `tf.constant` copies; given the array itself, TensorFlow may keep the state's bytes for as long as the variable.
+    tf.raw_ops.AssignVariableOp(resource=variable.value.handle, value=tf.constant(array))
+
+
+def _meta(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The plain values in the header."""
+    found = json.loads(metadata[_META])
     if not isinstance(found, dict):
         raise ValueError("the header holds no object")
     return found
 
 
 def _checksum(arrays: Mapping[str, NDArray[Any]]) -> int:
-    # Against accidents on the way between workers, at a gigabyte a second; files have a cryptographic hash as well.
+    # Against accidents on the way between workers, at gigabytes a second; files have a cryptographic hash as well.
     total = 0
     for name in sorted(arrays):
-        total = zlib.crc32(np.ascontiguousarray(arrays[name]).tobytes(), total)
+        total = zlib.crc32(raw_bytes(arrays[name]), total)
     return total
 
 
-def _is_metric(model: keras.Model, variable: Any) -> bool:
-    return any(variable is other for metric in model.metrics for other in metric.variables)
-
-
-def _names(model: keras.Model) -> list[str]:
+def _names(variables: Sequence[Any]) -> list[str]:
     # Position and kind only: paths hold counters (`seed_generator_2`, `adam_1`) that differ between processes.
-    return [f"{index:05d}/{variable.name}" for index, variable in enumerate(state_variables(model))]
+    return [f"{index:05d}/{variable.name}" for index, variable in enumerate(variables)]
