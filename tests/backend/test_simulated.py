@@ -115,3 +115,18 @@ def test_misuse_is_refused() -> None:
     backend.start(shard_search([1]))
     with pytest.raises(BackendError, match="Call stop"):
         backend.start(shard_search([1]))
+
+
+def test_the_store_keeps_every_generation_that_reached_it() -> None:
+    backend = SimulatedBackend(1, seconds=lambda u, s: 1.0, store_seconds=0.25)
+    backend.start(shard_search([10, 10]))
+    backend.events(1.0)
+    for generation in (0, 1):
+        backend.submit("w0", run("a", generation, StateRef(generation, "w0")))
+        assert [type(e) for e in backend.events(5.0) + backend.events(5.0)] == [UnitDone, StateStored]
+    backend.submit("w0", DropCommand("a"))
+    for generation, expected in ((1, UnitDone), (2, UnitDone), (9, UnitFailed)):
+        backend.submit("w0", run("a", 0, StateRef(generation, None, stored=True)))
+        (event,) = [e for e in backend.events(5.0) + backend.events(5.0) if not isinstance(e, StateStored)]
+        assert type(event) is expected
+        backend.submit("w0", DropCommand("a"))

@@ -26,7 +26,6 @@ from cerebro_nas.hopper import TrialFinished
 from cerebro_nas.hopper import TrialPlan
 from cerebro_nas.hopper import TrialStatus
 from cerebro_nas.hopper import Unit
-from cerebro_nas.hopper import schedule_summary
 from cerebro_nas.testing import run_search
 from cerebro_nas.testing import shard_search
 
@@ -199,18 +198,30 @@ def test_a_search_goes_on_with_one_worker_left(case: Case) -> None:
     check_lineage(case, result, hopper)
 
 
-def test_makespan_is_near_the_lower_bound_without_fetching() -> None:
-    ratios = {16: [0.0], 32: [0.0]}
-    for trials, found in ratios.items():
-        for seed in range(15):
-            case = Case(seed, workers=4, shards=4, valid=0, trials=trials, epochs=1, parallelism=trials)
-            hopper, result = simulate(case, nbytes_per_row=10)
-            names = [f"w{i}" for i in range(4)]
-            summary = schedule_summary(hopper.log, names, result.started, result.ended)
-            found.append(summary.makespan / summary.lower_bound)
-    # Observed over 40 seeds: at most 1.035 and 1.021.
-    assert max(ratios[16]) <= 1.15
-    assert max(ratios[32]) <= 1.05
+@pytest.mark.parametrize(("trials", "largest"), [(8, 1.10), (16, 1.05), (32, 1.02)])
+def test_makespan_is_near_the_lower_bound_without_fetching(trials: int, largest: float) -> None:
+    ratios = []
+    for seed in range(15):
+        case = Case(seed, workers=4, shards=4, valid=0, trials=trials, epochs=1, parallelism=trials)
+        hopper, result = simulate(case, nbytes_per_row=10)
+        work: dict[str, float] = defaultdict(float)
+        for entry in hopper.log:
+            work[entry.unit.trial] += entry.busy_seconds
+        # No schedule beats these, whatever runs where.
+        bound = max(sum(work.values()) / 4, *work.values())
+        ratios.append((result.ended - result.started) / bound)
+    # Observed over 40 seeds: at most 1.040, 1.033 and 1.009; means 1.010, 1.010 and 1.004.
+    assert max(ratios) <= largest
+    assert sum(ratios) / len(ratios) <= 1.02
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_stream_of_trials_keeps_workers_busy_to_its_end(seed: int) -> None:
+    case = Case(seed, workers=4, shards=4, valid=1, trials=48, epochs=1, parallelism=16)
+    hopper, result = simulate(case, sigma=1.0, nbytes_per_row=10)
+    busy = sum(entry.busy_seconds for entry in hopper.log)
+    # Longest first alone reaches 0.95, 1.00 and 0.87: the short ones wait, and the last trials come too late.
+    assert busy >= 0.95 * 4 * (result.ended - result.started)
 
 
 @pytest.mark.parametrize("seed", range(4))
