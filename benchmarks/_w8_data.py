@@ -69,7 +69,7 @@ def _read(folder: Path, name: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]
         path = folder / file
         if not path.exists():
             raise BenchmarkError(
-                f"`--images` must be a folder with the four files of Fashion-MNIST. Received: {folder}, without {file}. "
+                f"`--images` must be a folder with Fashion-MNIST's four files. Received: {folder}, without {file}. "
                 "Install the Debian package dataset-fashion-mnist, or run ./download_data.sh fashion-mnist."
             )
         found.append(np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=_HEADER_BYTES[kind]))

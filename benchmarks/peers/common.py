@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ START = time.time()
 """When this process began to run Python code: a side imports this module first."""
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Arguments that the runner gives every side."""
+def parse_arguments(more: Callable[[argparse.ArgumentParser], object] | None = None) -> argparse.Namespace:
+    """Arguments that the runner gives every side, and those that `more` adds for one."""
     parser = argparse.ArgumentParser(description="One side of the W8 comparison; `python -m benchmarks w8` runs it.")
     parser.add_argument("--data", type=Path, required=True, help="directory with train.parquet and valid.parquet")
     parser.add_argument("--candidates", type=Path, required=True, help="JSON list of the candidates")
@@ -27,6 +28,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="workers of one thread each")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=64)
+    if more is not None:
+        more(parser)
     return parser.parse_args()
 
 

@@ -43,7 +43,7 @@ def train_all(pile: list[dict[str, Any]], data: Any, epochs: int, batch_size: in
     accuracies = {}
     for candidate in pile:
         model = common.build(candidate)
-        model.optimizer.build(model.trainable_variables)
+        make_variables(np, model)
         run_epoch, evaluate = make_loops(tf, model, batch_size)
         generator = np.random.default_rng(candidate["seed"])
         for _ in range(epochs):
@@ -54,6 +54,14 @@ def train_all(pile: list[dict[str, Any]], data: Any, epochs: int, batch_size: in
             accuracy = float(model.get_metrics_result()["accuracy"])
         accuracies[candidate["name"]] = accuracy
     results.put((ready, accuracies))
+
+
+def make_variables(np: Any, model: Any) -> None:
+    """Have optimizer and metrics make theirs now: made inside a graph, they would cost a second trace of it."""
+    model.optimizer.build(model.trainable_variables)
+    label, output = np.zeros(1, np.int32), np.zeros((1, 10), np.float32)
+    model.compute_loss(y=label, y_pred=output)
+    model.compute_metrics(None, label, output, None)
 
 
 def make_loops(tf: Any, model: Any, batch_size: int) -> tuple[Any, Any]:

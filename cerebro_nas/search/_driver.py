@@ -60,6 +60,7 @@ _LOGGER = logging.getLogger(__name__)
 
 _TURN_SECONDS = 0.5
 _SAME_ERROR_LIMIT = 3
+_SHOW_SECONDS = 0.1
 
 
 class Space(Protocol):
@@ -114,7 +115,7 @@ class SearchDriver:
         self._failures: dict[str, str] = {}
         self._unfinite: set[str] = set()
         self._succeeded = False
-        self._started = parts.backend.now()
+        self._started = self._shown = parts.backend.now()
         self._actions: dict[type, Callable[..., None]] = {
             EpochFinished: self._epoch_finished,
             TrialFinished: self._trial_finished,
@@ -286,9 +287,11 @@ class SearchDriver:
     # --- showing ------------------------------------------------------------------------------------------------------
 
     def _show(self) -> None:
-        parts = self._parts
-        elapsed = parts.backend.now() - self._started
-        parts.reporter.update(parts.books.view(parts.hopper.snapshot(), elapsed))
+        # A view is made of every live trial and worker: at each of a thousand events a second it would cost a core.
+        parts, now = self._parts, self._parts.backend.now()
+        if self._finished or now - self._shown >= _SHOW_SECONDS:
+            self._shown = now
+            parts.reporter.update(parts.books.view(parts.hopper.snapshot(), now - self._started))
 
     def _reason(self) -> str:
         limit, given = self._parts.books.max_trials, len(self._parts.books.records)

@@ -23,6 +23,7 @@ from cerebro_nas.storage import StateFiles
 from cerebro_nas.tracking import ScheduleReport
 from cerebro_nas.tracking import TensorBoardLogger
 from cerebro_nas.tracking import count_outcomes
+from cerebro_nas.tracking import format_duration
 from cerebro_nas.tracking import make_reporter
 from cerebro_nas.tracking import plot_timeline
 from cerebro_nas.tracking import save_leaderboard
@@ -142,8 +143,11 @@ def run_search(plan: SearchPlan, tuner: Tuner) -> ModelSelectionResult:
         ended = plan.backend.now()
         plan.backend.stop()
         workers = [f"w{i}" for i in range(plan.backend.num_workers)]
-        schedule = schedule_summary(hopper.log, workers, driver.started, ended)
-        summary = str(ScheduleReport(schedule, count_outcomes(books.records), because))
+        # Before the first unit there are workers that start, which no schedule could help.
+        first = min((entry.started for entry in hopper.log), default=ended)
+        schedule = schedule_summary(hopper.log, workers, first, ended)
+        notes = (f"The first unit began {format_duration(first - driver.started)} into the search.",)
+        summary = str(ScheduleReport(schedule, count_outcomes(books.records), because, notes))
         result = ModelSelectionResult(
             records=books.records,
             objective=objective.name,

@@ -49,7 +49,7 @@ class ScheduleFigures(Protocol):
 
     @property
     def makespan(self) -> float:
-        """Seconds from the first unit to the last."""
+        """Seconds from the start of the first unit to the end of the search."""
 
     @property
     def utilisation(self) -> float:
