@@ -32,6 +32,7 @@ from cerebro_nas.errors import ProtocolError
 from cerebro_nas.errors import StoreError
 from cerebro_nas.worker._checkpoints import Checkpoints
 from cerebro_nas.worker._checkpoints import StateStore
+from cerebro_nas.worker._imports import left_out
 from cerebro_nas.worker._spec import SearchSpec
 from cerebro_nas.worker.link import DriverLink
 from cerebro_nas.worker.link import Peers
@@ -88,7 +89,8 @@ def main() -> int:
     Path(config.scratch).mkdir(parents=True, exist_ok=True)
     module, name = config.engine.split(":")
     # The long part of a start is this import, so it comes before the driver counts on this worker.
-    engine_class = getattr(importlib.import_module(module), name)
+    with left_out():
+        engine_class = getattr(importlib.import_module(module), name)
     return _Worker(config).run(engine_class)
 
 
