@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cerebro_nas.hopper._hopper import Hopper
+from cerebro_nas.hopper._log import ScheduleLog
 from cerebro_nas.hopper._schedule import Utilisation
 from cerebro_nas.hopper._schedule import WorkerUsage
 from cerebro_nas.hopper._schedule import schedule_summary
@@ -51,6 +52,7 @@ __all__ = [
     "Phase",
     "RunUnit",
     "ScheduleEntry",
+    "ScheduleLog",
     "SearchFinished",
     "Shard",
     "ShardInfo",

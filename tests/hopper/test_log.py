@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from cerebro_nas.hopper import Outcome
 from cerebro_nas.hopper import Phase
 from cerebro_nas.hopper import ScheduleEntry
+from cerebro_nas.hopper import ScheduleLog
 from cerebro_nas.hopper import Shard
 from cerebro_nas.hopper import Unit
-from cerebro_nas.hopper._log import ScheduleLog
 
 SECONDS = st.floats(0, 1e6)
 PHASES: list[Phase] = ["train", "evaluate", "call"]
