@@ -90,9 +90,16 @@ def show(tables: Sequence[Table], directory: Path, name: str) -> None:
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--quick` and `--out`, which every benchmark has."""
+    """Add `--quick` and `--results`, which every benchmark has."""
     parser.add_argument("--quick", action="store_true", help="few repetitions of small work: seconds, to try it out")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="directory for the tables (default: %(default)s)")
+    parser.add_argument(
+        "--results",
+        "--out",
+        dest="out",
+        type=Path,
+        default=RESULTS,
+        help="folder for the tables (default: %(default)s)",
+    )
 
 
 def machine_facts() -> dict[str, Any]:

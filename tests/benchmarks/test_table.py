@@ -97,4 +97,4 @@ def test_common_arguments() -> None:
     parser = argparse.ArgumentParser()
     add_common_arguments(parser)
     assert parser.parse_args([]).out == RESULTS
-    assert parser.parse_args(["--quick", "--out", "x"]) == argparse.Namespace(quick=True, out=Path("x"))
+    assert parser.parse_args(["--quick", "--results", "x"]) == argparse.Namespace(quick=True, out=Path("x"))
