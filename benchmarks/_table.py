@@ -98,7 +98,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         dest="out",
         type=Path,
         default=RESULTS,
-        help="folder for the tables (default: %(default)s)",
+        help="where tables are saved (default: %(default)s)",
     )
 
 
