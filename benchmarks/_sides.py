@@ -111,9 +111,7 @@ class Run:
         }
 
 
-def run_side(
-    side: Side, data: Path, candidates: Path, directory: Path, *, epochs: int = 3, workers: int = 2, copies: int = 1
-) -> Run:
+def run_side(side: Side, data: Path, candidates: Path, directory: Path, *, epochs: int = 3, workers: int = 2) -> Run:
     """Run one side once, in a scratch directory that is removed afterwards.
 
     Raises:
@@ -127,7 +125,7 @@ def run_side(
     out.unlink(missing_ok=True)
     command = [python, str(_SCRIPTS / side.script), "--data", str(data), "--candidates", str(candidates)]
     command += ["--scratch", str(scratch), "--out", str(out), "--epochs", str(epochs), "--workers", str(workers)]
-    command += [*side.arguments, *(("--copies", str(copies)) if side in OURS and copies > 1 else ())]
+    command += side.arguments
     began = time.time()
     figures = run_measured(command, timeout=_TIMEOUT_SECONDS, log=directory / "output.log")
     shutil.rmtree(scratch, ignore_errors=True)

@@ -131,7 +131,7 @@ def table(runs: Sequence[Run]) -> Table:
         "best acc.",
     )
     notes = (
-        "Medians. Peak: largest sum of the resident memory of a side's processes, shared pages counted for each of them.",
+        "Medians. Peak: largest sum of the resident memory of a side's processes, shared pages counted for each.",
         "Utilisation: share of the workers' time, from the moment that all are ready, inside training and evaluation "
         "(for peers: inside a candidate).",
     )

@@ -108,6 +108,7 @@ class HyperHyperModel:
         label_columns: Sequence[str] | str = "labels",
         feature_columns: Sequence[str] | str = "features",
         verbose: Any = 1,
+        num_shards: int | None = None,
     ) -> None:
         """Say where the search runs and on which columns.
 
@@ -119,6 +120,8 @@ class HyperHyperModel:
             label_columns: one column for each head.
             feature_columns: columns that feed the inputs.
             verbose: 0 silent, 1 live where the output can do that, 2 plain lines.
+            num_shards: parts that the training rows are cut into; one for each worker by default. More of them give
+                the scheduler more freedom, and cost a hop each.
 
         Raises:
             ConfigError: an argument cannot be used.
@@ -131,6 +134,7 @@ class HyperHyperModel:
             label_columns=label_columns,
             feature_columns=feature_columns,
             verbose=verbose,
+            num_shards=num_shards,
         )
 
     def tuner_bind(
@@ -450,7 +454,7 @@ class HyperHyperModel:
             label_columns=resources.label_columns,
             validation=resources.validation,
             input_shape=arguments.input_shape,
-            num_shards=resources.backend.num_workers,
+            num_shards=resources.num_shards,
         )
         self._check_directory()
         resources.backend.check()
@@ -466,7 +470,7 @@ class HyperHyperModel:
             feature_columns=resources.feature_columns,
             label_columns=resources.label_columns,
             validation=resources.validation,
-            num_shards=resources.backend.num_workers,
+            num_shards=resources.num_shards,
             input_shape=arguments.input_shape,
             seed=self._seed,
         )

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", choices=("spark", "local"), default="spark")
     parser.add_argument("--slots", type=int, default=4, help="task slots of the embedded Spark")
+    parser.add_argument("--shards", type=int, help="training shards; by default one for each worker")
     parser.add_argument("--copies", type=int, default=1, help="how often each point of the grid is trained")
 
 
@@ -28,14 +29,12 @@ def main() -> None:
     from cerebro_nas.tracking import load_tensorflow
 
     spark = local_spark_session(arguments.slots, meanwhile=load_tensorflow)
-    from pyspark.sql import functions as F
-
-    marks = {"spark": time.time()}
-    train = spark.read.parquet(str(arguments.data / "train.parquet")).withColumn("is_valid", F.lit(False))
-    valid = spark.read.parquet(str(arguments.data / "valid.parquet")).withColumn("is_valid", F.lit(True))
     model, backend = bound_model(arguments, spark)
     result = model.fit(
-        train.union(valid), batch_size=arguments.batch_size, epochs=arguments.epochs, input_shape=(28, 28, 1)
+        read(spark, arguments.data),
+        batch_size=arguments.batch_size,
+        epochs=arguments.epochs,
+        input_shape=(28, 28, 1),
     )
     log = list(result.schedule_log)
     to_wall_clock = time.time() - time.monotonic()
@@ -46,7 +45,6 @@ def main() -> None:
         accuracies(result),
         ready=min(entry.started for entry in log) + to_wall_clock,
         last=max(entry.finished for entry in log) + to_wall_clock,
-        marks=marks,
         utilisation=result.schedule.utilisation,
         makespan=result.schedule.makespan,
         lower_bound=result.schedule.lower_bound,
@@ -55,6 +53,15 @@ def main() -> None:
         worker_peak_bytes=max(usage.peak_memory_bytes.values()),
     )
     spark.stop()
+
+
+def read(spark: Any, data: Path) -> Any:
+    """Both splits as one DataFrame, with a column that tells them apart."""
+    from pyspark.sql import functions as F
+
+    train = spark.read.parquet(str(data / "train.parquet")).withColumn("is_valid", F.lit(False))
+    valid = spark.read.parquet(str(data / "valid.parquet")).withColumn("is_valid", F.lit(True))
+    return train.union(valid)
 
 
 def bound_model(arguments: argparse.Namespace, spark: Any) -> tuple[Any, Any]:
@@ -78,6 +85,7 @@ def bound_model(arguments: argparse.Namespace, spark: Any) -> tuple[Any, Any]:
         label_columns="label",
         evaluation_metric="accuracy",
         verbose=0,
+        num_shards=arguments.shards,
     )
     candidates = common.load_candidates(arguments.candidates)
     model.tuner_bind("grid", hyperparameters=optimizers(candidates), max_trials=len(candidates))

@@ -81,6 +81,7 @@ class Resources:
     label_columns: tuple[str, ...]
     feature_columns: tuple[str, ...]
     verbose: int
+    num_shards: int
 
     @property
     def default_objective(self) -> str:
@@ -98,6 +99,7 @@ def make_resources(
     label_columns: Any,
     feature_columns: Any,
     verbose: Any,
+    num_shards: Any = None,
 ) -> Resources:
     """Check the arguments of `resource_bind`.
 
@@ -125,6 +127,11 @@ def make_resources(
             f"Received: evaluation_metric={evaluation_metric!r}. Pass a name."
         )
     check_verbose(verbose)
+    if num_shards is not None and (isinstance(num_shards, bool) or not isinstance(num_shards, int) or num_shards < 1):
+        raise ConfigError(
+            "`num_shards` must be a whole number of at least 1, or None for one shard a worker. "
+            f"Received: num_shards={num_shards!r}. Leave it out unless workers come and go."
+        )
     return Resources(
         backend=backend,
         store=store,
@@ -133,6 +140,7 @@ def make_resources(
         label_columns=_names("label_columns", label_columns),
         feature_columns=_names("feature_columns", feature_columns),
         verbose=verbose,
+        num_shards=num_shards or backend.num_workers,
     )
 
 

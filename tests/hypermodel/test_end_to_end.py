@@ -25,6 +25,7 @@ from cerebro_nas.backend import SparkBackend
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.errors import DataError
 from cerebro_nas.errors import StoreError
+from cerebro_nas.hopper import Shard
 from cerebro_nas.results import ModelSelectionResult
 from cerebro_nas.storage import LocalStore
 
@@ -360,9 +361,12 @@ def test_regression_on_a_table_of_numbers(spark: SparkSession, tmp_path: Path) -
         label_columns="target",
         feature_columns=names,
         verbose=0,
+        num_shards=3,
     )
     assert model.objective == "val_loss"
     result = model.fit(df, epochs=2)
+    visited = {entry.unit.shard for entry in result.schedule_log if entry.unit.phase == "train"}
+    assert visited == {Shard("train", index) for index in range(3)}
     rows_again = result.transform(df).limit(20).collect()
     x = np.array([[row[name] for name in names] for row in rows_again], dtype="float32")
     expected = result.keras().predict(x, verbose=0)

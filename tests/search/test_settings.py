@@ -147,6 +147,8 @@ def test_the_metric_names_the_objective(metric: str, objective: str) -> None:
         ("feature_columns", ""),
         ("feature_columns", None),
         ("verbose", 3),
+        ("num_shards", 0),
+        ("num_shards", 2.0),
         ("verbose", "loud"),
     ],
 )
@@ -191,3 +193,8 @@ def test_fit_arguments_that_cannot_be_used(argument: str, value: Any) -> None:
     arguments: dict[str, Any] = {"batch_size": 32, "epochs": 1, "input_shape": None}
     with pytest.raises(ConfigError, match=f"`{argument}` must be"):
         make_fit_arguments(**{**arguments, argument: value})
+
+
+def test_one_shard_for_each_worker_unless_it_is_said() -> None:
+    assert _resources().num_shards == 2
+    assert _resources(num_shards=5).num_shards == 5
