@@ -33,6 +33,7 @@ from cerebro_nas.errors import StoreError
 from cerebro_nas.worker._checkpoints import Checkpoints
 from cerebro_nas.worker._checkpoints import StateStore
 from cerebro_nas.worker._imports import left_out
+from cerebro_nas.worker._memory import keep_freed_memory
 from cerebro_nas.worker._spec import SearchSpec
 from cerebro_nas.worker.link import DriverLink
 from cerebro_nas.worker.link import Peers
@@ -87,6 +88,7 @@ def main() -> int:
     threading.Thread(target=_watch_parent, args=(config,), name="parent", daemon=True).start()
     sys.path[:0] = [path for path in config.paths if path not in sys.path]
     Path(config.scratch).mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()
     module, name = config.engine.split(":")
     # The long part of a start is this import, so it comes before the driver counts on this worker.
     with left_out():

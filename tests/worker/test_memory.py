@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+_SCRIPT = """
+import resource, sys
+from cerebro_nas.worker._memory import keep_freed_memory
+if "keep" in sys.argv:
+    assert keep_freed_memory()
+faults = 0
+for number in range(30):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    blocks = [bytearray(8 << 20) for _ in range(2)]
+    del blocks
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_memory_that_was_freed_is_used_again_without_asking_the_system() -> None:
+    done = subprocess.run([sys.executable, "-c", _SCRIPT, "keep"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    # 16 MB are 4096 pages; a few may be met for the first time by chance.
+    assert int(done.stdout) < 400
