@@ -50,7 +50,7 @@ class ModelSelectionResult:
         self._direction: Direction = direction
         self._source = source
         self.schedule = schedule
-        self.schedule_log = tuple(schedule_log)
+        self.schedule_log = schedule_log
         self.stopped_because = stopped_because
         self.directory = directory
         self._best: TrialModel | None = None

@@ -206,8 +206,11 @@ class SearchDriver:
             count, self._asked = self._asked, 0
             self._feed(TrialsDeferred(count))
         else:
-            self._exhausted, self._asked = True, 0
-            self._feed(NoMoreTrials())
+            self._end_of_trials()
+
+    def _end_of_trials(self) -> None:
+        self._exhausted, self._asked = True, 0
+        self._feed(NoMoreTrials())
 
     def _add(self, suggestion: TrialSuggestion) -> None:
         parts, trial = self._parts, suggestion.trial_id
@@ -230,6 +233,9 @@ class SearchDriver:
             board.trial_started(trial, suggestion.values)
         cost = float(max(1, spec.parameters))
         self._feed(TrialAdded(TrialPlan(trial=trial, epochs=parts.books.epochs, cost=cost)))
+        if parts.tuner.exhausted:
+            # The scheduler plans the end of a search better the earlier it knows of it.
+            self._end_of_trials()
 
     # --- what the scheduler says --------------------------------------------------------------------------------------
 

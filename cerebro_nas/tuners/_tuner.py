@@ -167,6 +167,12 @@ class Tuner:
         if self._rejections_in_a_row >= self.max_rejections:
             raise SearchAborted(self._abort_message(reason))
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether `max_trials` have been given, so that `ask` has no more unless one of them is rejected."""
+        limit = self.oracle.max_trials
+        return limit is not None and len(self.oracle.trials) >= limit and not self.oracle._retry_queue
+
     def accept(self, trial_id: str) -> None:
         """Tell that a candidate was built: the count of consecutive rejections starts again."""
         self._trial(trial_id)

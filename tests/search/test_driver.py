@@ -23,6 +23,7 @@ from cerebro_nas.errors import BuildError
 from cerebro_nas.errors import SearchAborted
 from cerebro_nas.errors import WorkerLostError
 from cerebro_nas.hopper import Hopper
+from cerebro_nas.hopper import NoMoreTrials
 from cerebro_nas.hopper import Shard
 from cerebro_nas.hopper import ShardInfo
 from cerebro_nas.hopper import Unit
@@ -398,3 +399,19 @@ def test_all_workers_lost_for_good_is_an_error(tmp_path: Path) -> None:
     search = Search(tmp_path, faults=[Kill("w0", at=0.02), Kill("w1", at=0.03)])
     with pytest.raises(WorkerLostError, match="Every simulated worker is lost"):
         search.run()
+
+
+def test_the_scheduler_is_told_of_the_last_trial_when_it_is_given(tmp_path: Path) -> None:
+    search = Search(tmp_path, max_trials=3)
+    told: list[int] = []
+    handle = search.hopper.handle
+
+    def watch(event: Any, now: float) -> Any:
+        if isinstance(event, NoMoreTrials):
+            told.append(sum(record.status not in ("COMPLETED", "STOPPED") for record in search.records))
+        return handle(event, now)
+
+    search.hopper.handle = watch  # type: ignore[method-assign]
+    search.run()
+    assert told == [3]
+    assert [r.status for r in search.records] == ["COMPLETED"] * 3

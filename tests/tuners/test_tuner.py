@@ -218,3 +218,16 @@ def test_summaries_look_like_those_of_keras_tuner(capsys: pytest.CaptureFixture[
     assert f"Results in {tuner.project_dir}" in out
     assert "Score: 0.5" in out
     tuner.close()
+
+
+def test_a_tuner_knows_that_it_has_given_all() -> None:
+    tuner = random_tuner(2)
+    first = asked(tuner).trial_id
+    assert not tuner.exhausted
+    asked(tuner)
+    assert tuner.exhausted
+    tuner.reject(first, "oversized")  # it is replaced
+    assert not tuner.exhausted
+    asked(tuner)
+    assert tuner.exhausted
+    tuner.close()
