@@ -29,6 +29,9 @@ _BYTES_NEEDED = 1 << 30
 _JVM_SECONDS = 120.0
 _DUMP_SECONDS = 900.0
 _STALE_SECONDS = 24 * 3600.0
+# Long: Java 19 to 23 refuse an archive of a class path that names a jar twice, as Spark's does, and find out after
+# half a minute's work.
+_FAILED_SECONDS = 30 * 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -81,15 +84,16 @@ def record(folder: Path) -> bool:
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove what is a day old: recordings of processes that were killed, and notes of failures that may be over."""
-    for old in (*folder.glob("recording-*"), *folder.glob("classes-*.failed")):
-        with contextlib.suppress(OSError):
-            if time.time() - old.stat().st_mtime < _STALE_SECONDS:
-                continue
-            if old.is_dir():
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                old.unlink()
+    """Remove recordings of processes that were killed, and notes of failures that a newer system may not have."""
+    for pattern, seconds in (("recording-*", _STALE_SECONDS), ("classes-*.failed", _FAILED_SECONDS)):
+        for old in folder.glob(pattern):
+            with contextlib.suppress(OSError):
+                if time.time() - old.stat().st_mtime < seconds:
+                    continue
+                if old.is_dir():
+                    shutil.rmtree(old, ignore_errors=True)
+                else:
+                    old.unlink()
 
 
 def _make(job: RecordingJob, folder: Path) -> bool:
