@@ -15,6 +15,7 @@ _MODULES = {
     "sched": ("benchmarks.sched", "the scheduler alone, on a virtual clock"),
     "hop": ("benchmarks.hop", "what it costs to move a candidate to another worker"),
     "io": ("benchmarks.shard_io", "DataFrame to shards, shards to memory, memory to the graph"),
+    "memory": ("benchmarks.memory", "memory of a worker beyond TensorFlow's own"),
     "startup": ("benchmarks.startup", "from fit() to the first step"),
     "import": ("benchmarks.imports", "what imports cost"),
 }
