@@ -13,27 +13,23 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
+from pyspark.ml.linalg import Vectors
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from cerebro_nas.backend import SparkBackend
+from cerebro_nas.backend import local_spark_session
+from cerebro_nas.storage import LocalStore
+from cerebro_nas.tracking import format_leaderboard
 from cerebro_nas.tracking import load_tensorflow
 from cerebro_nas.tracking import quiet_libraries
 
-quiet_libraries()  # before the next imports: TensorFlow and Spark are talkative when they load
-load_tensorflow()
-
-import autokeras as ak  # noqa: E402
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-from keras_tuner import HyperParameters  # noqa: E402
-from keras_tuner.engine.hyperparameters import Choice  # noqa: E402
-from pyspark.ml.linalg import Vectors  # noqa: E402
-from sklearn.datasets import load_digits  # noqa: E402
-from sklearn.model_selection import train_test_split  # noqa: E402
-
-from cerebro_nas import HyperHyperModel  # noqa: E402
-from cerebro_nas.backend import SparkBackend  # noqa: E402
-from cerebro_nas.backend import local_spark_session  # noqa: E402
-from cerebro_nas.storage import LocalStore  # noqa: E402
-from cerebro_nas.tracking import format_leaderboard  # noqa: E402
+if TYPE_CHECKING:
+    import autokeras as ak
+    from keras_tuner import HyperParameters
 
 WANTED_ACCURACY = 0.95
 
@@ -50,8 +46,17 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def load_libraries() -> None:
+    """What takes seconds to import. Spark starts meanwhile, so the functions below import what they use themselves."""
+    load_tensorflow()
+    from cerebro_nas import HyperHyperModel  # noqa: F401 (it brings AutoKeras and Keras)
+
+
 def search_space() -> tuple[ak.ImageInput, ak.ClassificationHead]:
     """Normalised images, then convolutions. What is not said here (depth, pooling, dropout ...) the search finds."""
+    import autokeras as ak
+    from keras_tuner.engine.hyperparameters import Choice
+
     images = ak.ImageInput()
     node = ak.Normalization()(images)
     node = ak.ConvBlock(kernel_size=3, separable=False, filters=Choice("filters", [16, 32, 64]))(node)
@@ -60,6 +65,8 @@ def search_space() -> tuple[ak.ImageInput, ak.ClassificationHead]:
 
 def hyperparameters() -> HyperParameters:
     """Narrower choices than AutoKeras' own, which include rates at which ten epochs teach nothing."""
+    from keras_tuner import HyperParameters
+
     hp = HyperParameters()
     hp.Choice("optimizer", ["adam", "adam_weight_decay"])
     hp.Choice("learning_rate", [0.003, 0.001])
@@ -68,15 +75,20 @@ def hyperparameters() -> HyperParameters:
 
 def main() -> int:
     arguments = parse_arguments()
+    quiet_libraries()  # TensorFlow and Spark are talkative when they load
     started = time.monotonic()
     pixels, labels = load_digits(return_X_y=True)
     train_x, test_x, train_y, test_y = train_test_split(
         pixels, labels, test_size=0.2, stratify=labels, random_state=arguments.seed
     )
     print(f"{len(train_x)} images to search with, {len(test_x)} held out. Starting Spark ...")
-    spark = local_spark_session(arguments.workers)
+    spark = local_spark_session(arguments.workers, meanwhile=load_libraries)
     rows = [(Vectors.dense(image), int(label)) for image, label in zip(train_x, train_y, strict=True)]
     train_df = spark.createDataFrame(rows, ["features", "label"])
+
+    import keras
+
+    from cerebro_nas import HyperHyperModel
 
     images, head = search_space()
     model = HyperHyperModel(inputs=images, outputs=head, project_name="digits", overwrite=True, seed=arguments.seed)
@@ -120,6 +132,8 @@ def main() -> int:
 
 def test_accuracy(path: Path, images: np.ndarray, labels: np.ndarray) -> float:
     """Share of the images that the exported model reads right; nothing of cerebro_nas takes part."""
+    import keras
+
     model = keras.models.load_model(path)
     probabilities = model.predict(images, verbose=0)
     return float(np.mean(probabilities.argmax(axis=1) == labels))

@@ -13,25 +13,21 @@ import argparse
 import gzip
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
+from pyspark.ml.linalg import Vectors
+
+from cerebro_nas.backend import SparkBackend
+from cerebro_nas.backend import local_spark_session
+from cerebro_nas.storage import LocalStore
+from cerebro_nas.tracking import format_leaderboard
 from cerebro_nas.tracking import load_tensorflow
 from cerebro_nas.tracking import quiet_libraries
 
-quiet_libraries()  # before the next imports: TensorFlow and Spark are talkative when they load
-load_tensorflow()
-
-import autokeras as ak  # noqa: E402
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-from keras_tuner import HyperParameters  # noqa: E402
-from keras_tuner.engine.hyperparameters import Choice  # noqa: E402
-from pyspark.ml.linalg import Vectors  # noqa: E402
-
-from cerebro_nas import HyperHyperModel  # noqa: E402
-from cerebro_nas.backend import SparkBackend  # noqa: E402
-from cerebro_nas.backend import local_spark_session  # noqa: E402
-from cerebro_nas.storage import LocalStore  # noqa: E402
-from cerebro_nas.tracking import format_leaderboard  # noqa: E402
+if TYPE_CHECKING:
+    import autokeras as ak
+    from keras_tuner import HyperParameters
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 _HEADER_BYTES = {"images": 16, "labels": 8}  # of IDX files of three and of one dimension
@@ -69,7 +65,16 @@ def read_split(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     return images.reshape(len(labels), 784), labels
 
 
+def load_libraries() -> None:
+    """What takes seconds to import. Spark starts meanwhile, so the functions below import what they use themselves."""
+    load_tensorflow()
+    from cerebro_nas import HyperHyperModel  # noqa: F401 (it brings AutoKeras and Keras)
+
+
 def search_space() -> tuple[ak.ImageInput, ak.ClassificationHead]:
+    import autokeras as ak
+    from keras_tuner.engine.hyperparameters import Choice
+
     images = ak.ImageInput()
     node = ak.Normalization()(images)
     node = ak.ConvBlock(kernel_size=3, separable=False, filters=Choice("filters", [16, 32]))(node)
@@ -77,6 +82,8 @@ def search_space() -> tuple[ak.ImageInput, ak.ClassificationHead]:
 
 
 def hyperparameters() -> HyperParameters:
+    from keras_tuner import HyperParameters
+
     hp = HyperParameters()
     hp.Choice("optimizer", ["adam", "adam_weight_decay"])
     hp.Choice("learning_rate", [0.003, 0.001])
@@ -85,12 +92,15 @@ def hyperparameters() -> HyperParameters:
 
 def main() -> int:
     arguments = parse_arguments()
+    quiet_libraries()  # TensorFlow and Spark are talkative when they load
     train_x, train_y = read_split(arguments.path, "train")
     test_x, test_y = read_split(arguments.path, "t10k")
     # The files are shuffled already: the first rows are a fair sample of the classes.
     rows = list(zip(train_x[: arguments.rows], train_y[: arguments.rows], strict=True))
-    spark = local_spark_session(arguments.workers)
+    spark = local_spark_session(arguments.workers, meanwhile=load_libraries)
     train_df = spark.createDataFrame([(Vectors.dense(x), int(y)) for x, y in rows], ["features", "label"])
+
+    from cerebro_nas import HyperHyperModel
 
     images, head = search_space()
     model = HyperHyperModel(inputs=images, outputs=head, project_name="fashion", overwrite=True, seed=arguments.seed)
@@ -116,6 +126,8 @@ def main() -> int:
     path = arguments.store / "best.keras"
     model.export_model(path)
     spark.stop()
+
+    import keras
 
     predicted = keras.models.load_model(path).predict(test_x.reshape(-1, 28, 28, 1), batch_size=256, verbose=0)
     print()
