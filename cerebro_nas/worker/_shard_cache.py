@@ -18,6 +18,8 @@ from cerebro_nas.worker._spec import ColumnSpec
 from cerebro_nas.worker._spec import SearchSpec
 from cerebro_nas.worker._spec import ShardSpec
 
+_ASSEMBLED_ROWS = 2048
+
 
 @dataclass(frozen=True)
 class Tensors:
@@ -144,4 +146,10 @@ def chunks(order: NDArray[np.int32], batch_size: int, row_bytes: int, budget: in
 def _assemble(group: tuple[ColumnSpec, ...], columns: dict[str, NDArray[Any]]) -> NDArray[Any]:
     if len(group) == 1 and group[0].shape:
         return columns[group[0].name]
-    return np.stack([columns[column.name].astype(np.float32) for column in group], axis=-1)
+    stacked = np.empty((len(columns[group[0].name]), len(group)), np.float32)
+    # Rows at a time, so that the columns' parts and the part that they fill fit into the processor's cache.
+    for begin in range(0, len(stacked), _ASSEMBLED_ROWS):
+        rows = slice(begin, begin + _ASSEMBLED_ROWS)
+        for number, column in enumerate(group):
+            stacked[rows, number] = columns[column.name][rows]
+    return stacked
