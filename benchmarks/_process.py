@@ -37,12 +37,22 @@ class ProcessFigures:
             after the last look (a tenth of a second at most) is missing.
         peak_bytes: largest sum of all processes' resident memory, shared pages counted once per process.
         started: `time.time()` at the start.
+        main: processor time of the command's own process, as (`time.time()`, seconds) at each look.
     """
 
     seconds: float
     cpu_seconds: Mapping[str, float]
     peak_bytes: int
     started: float
+    main: Sequence[tuple[float, float]] = ()
+
+    def main_share(self, begin: float, end: float) -> float | None:
+        """Share of a core that the command's own process used between two moments; None if it was not looked at."""
+        inside = [(at, seconds) for at, seconds in self.main if begin <= at <= end]
+        if len(inside) < 2:
+            return None
+        (first, before), (last, after) = inside[0], inside[-1]
+        return (after - before) / (last - first)
 
 
 @dataclass
@@ -50,7 +60,9 @@ class _Sampler:
     """Looks at a tree of processes until it is told to stop."""
 
     root: int
+    command: int
     peak: int = 0
+    main: list[tuple[float, float]] = field(default_factory=list)
     seconds: dict[tuple[int, float], tuple[str, float]] = field(default_factory=dict)
     stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -67,6 +79,8 @@ class _Sampler:
                 # Asked each time: a process shows its parent's command line until it has become what it is to be.
                 self.seconds[key] = (kind_of(process.cmdline()), times.user + times.system)
                 total += process.memory_info().rss
+                if process.pid == self.command:
+                    self.main.append((time.time(), times.user + times.system))
         self.peak = max(self.peak, total)
 
     def by_kind(self) -> dict[str, float]:
@@ -107,7 +121,7 @@ def run_measured(
         process = subprocess.Popen(
             command, env=dict(environment) if environment else None, stdout=output, stderr=subprocess.STDOUT
         )
-        sampler = _Sampler(os.getpid())
+        sampler = _Sampler(os.getpid(), process.pid)
         thread = threading.Thread(target=sampler.run, daemon=True)
         thread.start()
         try:
@@ -124,7 +138,7 @@ def run_measured(
         tail = log.read_text(errors="replace")[-_TAIL_CHARACTERS:]
         how = f"took longer than {timeout:.0f} s" if code is None else f"ended with status {code}"
         raise BenchmarkError(f"`{' '.join(command[:2])}` {how}. The end of its output ({log}):\n{tail}")
-    return ProcessFigures(seconds, sampler.by_kind(), sampler.peak, started)
+    return ProcessFigures(seconds, sampler.by_kind(), sampler.peak, started, tuple(sampler.main))
 
 
 def _descendants(root: int) -> list[psutil.Process]:

@@ -70,6 +70,7 @@ class Run:
         warm: seconds from the moment all workers were ready to the last result; None where that is not known.
         figures: what the operating system counted.
         accuracies: validation accuracy by candidate.
+        driver_share: share of a core that the side's first process used while candidates were trained.
         details: whatever else the script wrote.
     """
 
@@ -79,6 +80,7 @@ class Run:
     warm: float | None
     figures: ProcessFigures
     accuracies: Mapping[str, float]
+    driver_share: float | None
     details: Mapping[str, Any]
 
     @property
@@ -107,6 +109,7 @@ class Run:
             "cpu_s": dict(self.figures.cpu_seconds),
             "peak_bytes": self.figures.peak_bytes,
             "accuracies": dict(self.accuracies),
+            "driver_share": self.driver_share,
             "details": dict(self.details),
         }
 
@@ -140,5 +143,6 @@ def run_side(side: Side, data: Path, candidates: Path, directory: Path, *, epoch
         warm=None if ready is None else last - ready,
         figures=figures,
         accuracies=result["accuracies"],
+        driver_share=None if ready is None else figures.main_share(ready, last),
         details={key: value for key, value in result.items() if key not in known},
     )

@@ -150,6 +150,9 @@ def ratios(runs: Sequence[Run]) -> Table:
         rows.append(("warm makespan / warm floor", f"{warm / floor_warm:.3f}"))
     if floor_cpu:
         rows.append(("CPU-seconds without Java / floor", f"{(median(runs, ours, 'cpu_seconds') or 0) / floor_cpu:.3f}"))
+    share = median(runs, ours, "driver_share")
+    if share is not None:
+        rows.append(("driver's CPU while the workers train, cores", f"{share:.3f}"))
     for side in (*FLOORS, *PEERS):
         other = median(runs, side.name, "makespan")
         if other:
