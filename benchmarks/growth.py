@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
@@ -76,7 +77,7 @@ def run_size(size: Size, arguments: argparse.Namespace, directory: Path) -> Run:
     return run_side(side, data, candidates, directory, epochs=arguments.epochs)
 
 
-def table(runs: dict[Size, Sequence[Run]]) -> Table:
+def table(runs: Mapping[Size, Sequence[Run]]) -> Table:
     """Medians by case, and how the cost of a unit of work compares with that of W8."""
     rows: list[tuple[object, ...]] = []
     base = next(iter(runs.values()))
