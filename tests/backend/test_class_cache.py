@@ -197,6 +197,25 @@ def test_a_recording_that_cannot_be_saved_is_dropped(runtime: JavaRuntime, jars:
     assert not found.is_recording
 
 
+@pytest.mark.parametrize(("major", "class_path", "records"), [(17, "a:a", True), (21, "a:a", False), (21, "a:b", True)])
+def test_a_class_path_that_java_will_refuse_is_not_recorded(
+    major: int,
+    class_path: str,
+    records: bool,
+    runtime: JavaRuntime,
+    jars: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registered: list[object] = []
+    monkeypatch.setattr(atexit, "register", lambda *call: registered.append(call))
+    runtime = JavaRuntime(runtime.home, major)
+    ClassCache(runtime, jars).record_at_exit(1, class_path)
+    assert bool(registered) == records
+    assert len(list(cache.glob("recording-*"))) == records
+    assert ClassCache(runtime, jars).is_recording == records
+
+
 _JOB = """
 import sys
 from cerebro_nas.backend import local_spark_session

@@ -29,6 +29,8 @@ SWITCH = "CEREBRO_NAS_CLASS_CACHE"
 # What Spark's launcher makes the class path of, apart from its own jars.
 _CLASS_PATH_VARIABLES = ("HADOOP_CONF_DIR", "SPARK_CONF_DIR", "SPARK_DIST_CLASSPATH", "YARN_CONF_DIR")
 _START_SECONDS = 10.0
+# Since this version Java refuses every archive of a class path that names a jar twice, as that of Spark 4.0 and 4.1.
+_NO_JAR_TWICE = 21
 
 
 class ClassCache:
@@ -69,12 +71,17 @@ class ClassCache:
             archive=str(self._archive),
             failed=str(self._failed),
         )
+        entries = class_path.split(os.pathsep)
+        fits = self._runtime.major < _NO_JAR_TWICE or len(set(entries)) == len(entries)
         try:
-            job.save(folder)
+            if fits:
+                job.save(folder)
+                atexit.register(_start_recorder, folder, os.getpid())
+                return
+            self._failed.write_text("a jar is on the class path twice", encoding="utf-8")
         except OSError:
-            self.abandon()
-        else:
-            atexit.register(_start_recorder, folder, os.getpid())
+            pass  # the next session tries again
+        self.abandon()
 
     def abandon(self) -> None:
         """Forget the recording: the JVM did not come up."""

@@ -29,8 +29,7 @@ _BYTES_NEEDED = 1 << 30
 _JVM_SECONDS = 120.0
 _DUMP_SECONDS = 900.0
 _STALE_SECONDS = 24 * 3600.0
-# Long: Java 19 to 23 refuse an archive of a class path that names a jar twice, as Spark's does, and find out after
-# half a minute's work.
+# Long: a Java that cannot use an archive finds out after half a minute's work.
 _FAILED_SECONDS = 30 * 24 * 3600.0
 
 
