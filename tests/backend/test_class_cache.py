@@ -66,6 +66,18 @@ def test_the_next_uses_the_archive_and_says_so_by_its_date(runtime: JavaRuntime,
     assert archive.stat().st_mtime > 1
 
 
+def test_an_archive_that_cannot_be_touched_is_used(
+    runtime: JavaRuntime, jars: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = _archive_of(ClassCache(runtime, jars))
+
+    def refuse(path: Path) -> None:
+        raise OSError("read-only")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert ClassCache(runtime, jars).options[-1] == f"-XX:SharedArchiveFile={archive}"
+
+
 def _other_java(runtime: JavaRuntime, jars: Path) -> None:
     (runtime.home / "release").write_text('JAVA_VERSION="17.0.2"\n')
 

@@ -101,7 +101,8 @@ class ClassCache:
         # Else an archive that does not fit after all is a warning on the terminal.
         quiet = ["-Xshare:auto", "-Xlog:cds*=off"]
         if self._archive.is_file():
-            os.utime(self._archive)
+            with contextlib.suppress(OSError):  # a cache may be baked into an image that is read-only
+                os.utime(self._archive)
             self.options = [*quiet, f"-XX:SharedArchiveFile={self._archive}"]
             return
         _class_recorder.remove_stale(folder)
