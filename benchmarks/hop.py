@@ -34,6 +34,7 @@ from cerebro_nas.hopper import UnitDone
 from cerebro_nas.hopper import UnitFailed
 from cerebro_nas.hopper import WorkerJoined
 from cerebro_nas.worker import CandidateSpec
+from cerebro_nas.worker._memory import keep_freed_memory
 from cerebro_nas.worker.link import Peers
 from cerebro_nas.worker.link import Secret
 
@@ -47,7 +48,9 @@ _UNIT_SECONDS = 120.0
 _SERVER = """
 import os, sys
 from pathlib import Path
+from cerebro_nas.worker._memory import keep_freed_memory
 from cerebro_nas.worker.link import Secret, States, StateServer
+keep_freed_memory()
 states = States()
 states.put("t", 1, Path(sys.argv[1]).read_bytes())
 print(StateServer("127.0.0.1", Secret(sys.argv[2]), states).location, flush=True)
@@ -80,6 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def measure_parts(sizes: Sequence[Size], specs: dict[str, CandidateSpec], folder: Path, repeats: int) -> Table:
     """Measure each part for itself, in this process; a second one serves the state."""
+    keep_freed_memory()
     rows = [_parts(size, specs[size.name], folder / "state", repeats) for size in sizes]
     return Table(
         "A hop by part, each for itself",

@@ -33,11 +33,11 @@ CASES = {
 QUICK = ("import cerebro_nas", "from cerebro_nas import HyperHyperModel")
 
 _MEASURE = """
-import json, os, resource, time
-start, before = time.perf_counter(), os.times()
+import json, resource, time
+start, before = time.perf_counter(), time.process_time()
 {statement}
-after = os.times()
-print(json.dumps([time.perf_counter() - start, after.user + after.system - before.user - before.system,
+after = time.process_time()
+print(json.dumps([time.perf_counter() - start, after - before,
                   resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 """
 
