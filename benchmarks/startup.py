@@ -119,7 +119,7 @@ def after_fit(starts: Sequence[Start], figures: Figures) -> Table:
             "early: workers start while Spark prepares the data, which takes slots to spare",
             "shard and model: what the worker does in the first unit before its steps; they begin at first step",
             "the first unit's own time includes the tracing of its graph",
-            "the driver takes news between building candidates, so the last two columns are the latest that they can be",
+            "the driver takes news between building candidates, so the last two columns are upper bounds",
         ),
     )
 
