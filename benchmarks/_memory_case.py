@@ -1,4 +1,4 @@
-"""One worker's work on W8 in this process: `python -m benchmarks._memory_case ROWS VALID_ROWS DATA` prints its peak."""
+"""One worker's work on W8 in this process: `python -m benchmarks._memory_case SEARCH.json` prints its peak."""
 
 from __future__ import annotations
 
@@ -6,35 +6,36 @@ import itertools
 import json
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 _WIDTHS = (8, 16)
 _KERNELS = (3, 5)
 _BATCH = 64
+_ROW_GROUPS = 4
 
 
 def main() -> None:
-    rows, valid_rows, data = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     os.environ.update(
         TF_CPP_MIN_LOG_LEVEL="3", TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1", OMP_NUM_THREADS="1"
     )
     from cerebro_nas.hopper import Shard
     from cerebro_nas.hopper import Unit
     from cerebro_nas.worker import Engine
+    from cerebro_nas.worker import SearchSpec
+    from cerebro_nas.worker._memory import keep_freed_memory
 
-    with tempfile.TemporaryDirectory(prefix="memory-") as folder:
-        search = describe(Path(folder), data, rows, valid_rows)
-        engine = Engine(search, Path(folder) / "scratch")
-        states = 0
-        for number, (width, kernel) in enumerate(itertools.product(_WIDTHS, _KERNELS)):
-            spec = candidate(f"t{number}", width, kernel)
-            done = engine.run(Unit(spec.trial, "train", 0, Shard("train", 0), 0), spec, 0, bytes)
-            engine.run(Unit(spec.trial, "evaluate", 0, Shard("valid", 0), 0), spec, 1, bytes)
-            states = max(states, len(done.state or b""))
-        shard_bytes = sum(shard.nbytes for shard in search.shards)
-        engine.close()
+    keep_freed_memory()
+    search = SearchSpec.from_json(Path(sys.argv[1]).read_text())
+    engine = Engine(search, Path(sys.argv[1]).with_suffix(".scratch"))
+    states = 0
+    for number, (width, kernel) in enumerate(itertools.product(_WIDTHS, _KERNELS)):
+        spec = candidate(f"t{number}", width, kernel)
+        done = engine.run(Unit(spec.trial, "train", 0, Shard("train", 0), 0), spec, 0, bytes)
+        engine.run(Unit(spec.trial, "evaluate", 0, Shard("valid", 0), 0), spec, 1, bytes)
+        states = max(states, len(done.state or b""))
+    engine.close()
+    shard_bytes = sum(shard.nbytes for shard in search.shards)
     print(json.dumps({"peak_bytes": peak_bytes(), "shard_bytes": shard_bytes, "state_bytes": states}))
 
 
@@ -46,8 +47,8 @@ def peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def describe(folder: Path, data: Path, rows: int, valid_rows: int) -> Any:
-    """Write the first rows of W8 as one training and one validation shard."""
+def write_search(folder: Path, data: Path, rows: int, valid_rows: int) -> Path:
+    """Write the first rows of W8 as one training and one validation shard, and the file that describes them."""
     import pyarrow.parquet as pq
 
     from cerebro_nas.worker import ColumnSpec
@@ -57,10 +58,10 @@ def describe(folder: Path, data: Path, rows: int, valid_rows: int) -> Any:
     shards = []
     for split, count in (("train", rows), ("valid", valid_rows)):
         table = pq.read_table(data / f"{split}.parquet").slice(0, count)
-        pq.write_table(table, folder / f"{split}.parquet")
+        pq.write_table(table, folder / f"{split}.parquet", row_group_size=-(-count // _ROW_GROUPS))
         # Decoded: the pixels, and the label as ten numbers.
         shards.append(ShardSpec(split, 0, f"{split}.parquet", count, count * 4 * (784 + 10)))
-    return SearchSpec(
+    search = SearchSpec(
         data_url=str(folder),
         state_url="",
         shards=tuple(shards),
@@ -70,6 +71,9 @@ def describe(folder: Path, data: Path, rows: int, valid_rows: int) -> Any:
         seed=0,
         batch_size=_BATCH,
     )
+    path = folder / "search.json"
+    path.write_text(search.to_json())
+    return path
 
 
 def candidate(trial: str, width: int, kernel: int) -> Any:

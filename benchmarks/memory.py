@@ -1,7 +1,7 @@
 """Memory of a worker on W8 beyond TensorFlow's own.
 
-TensorFlow's own is what the same work takes on 64 rows: imports, four compiled networks and their temporaries. The rest
-should be little more than the shards and one candidate's state.
+TensorFlow's own is what the same work takes on a few rows: imports, four compiled networks, their temporaries for the
+same sizes of batches. The rest should be little more than the shards and one candidate's state.
 """
 
 from __future__ import annotations
@@ -17,10 +17,16 @@ from typing import Any
 
 from benchmarks import _w8_data
 from benchmarks._errors import BenchmarkError
+from benchmarks._memory_case import write_search
 from benchmarks._table import Table
 from benchmarks._table import save
 
-_FEW_ROWS = 64
+_BATCH = 64
+
+
+def few(rows: int) -> int:
+    """As few rows as have the batches of `rows`: a whole one, and the rest."""
+    return min(rows, _BATCH + rows % _BATCH)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,13 +38,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    cases: dict[int, list[dict[str, Any]]] = {_FEW_ROWS: [], arguments.train_rows: []}
+    sizes = {"few": (few(arguments.train_rows), few(arguments.valid_rows))}
+    sizes["all"] = (arguments.train_rows, arguments.valid_rows)
+    found: dict[str, list[dict[str, Any]]] = {"few": [], "all": []}
     with tempfile.TemporaryDirectory(prefix="memory-") as folder:
-        data = _w8_data.write_data(Path(folder), arguments.images, arguments.train_rows, arguments.valid_rows)
+        data = _w8_data.write_data(Path(folder) / "data", arguments.images, *sizes["all"])
+        searches = {}
+        for name, size in sizes.items():
+            (Path(folder) / name).mkdir()
+            searches[name] = write_search(Path(folder) / name, data, *size)
         for _ in range(arguments.repeats):
-            cases[_FEW_ROWS].append(_case(_FEW_ROWS, _FEW_ROWS, data))
-            cases[arguments.train_rows].append(_case(arguments.train_rows, arguments.valid_rows, data))
-    item = table(cases[_FEW_ROWS], cases[arguments.train_rows])
+            for name, search in searches.items():
+                found[name].append(_case(search))
+    item = table(found["few"], found["all"])
     print(item.markdown())
     save([item], arguments.results, "memory")
     return 0
@@ -51,7 +63,7 @@ def table(few: list[dict[str, Any]], all_rows: list[dict[str, Any]]) -> Table:
     bound = 1.5 * shards + 3 * state
     rows = (
         ("peak", f"{peak / 1e6:.0f}"),
-        (f"TensorFlow's own (the same on {_FEW_ROWS} rows)", f"{own / 1e6:.0f}"),
+        ("TensorFlow's own (the same on a few rows)", f"{own / 1e6:.0f}"),
         ("beyond it", f"{(peak - own) / 1e6:.1f}"),
         ("shards, decoded", f"{shards / 1e6:.1f}"),
         ("state of the largest candidate, Adam's included", f"{state / 1e6:.1f}"),
@@ -60,8 +72,8 @@ def table(few: list[dict[str, Any]], all_rows: list[dict[str, Any]]) -> Table:
     return Table("Memory of a worker, W8", ("what", "MB"), rows, (f"Beyond / bound: {(peak - own) / bound:.2f}",))
 
 
-def _case(rows: int, valid_rows: int, data: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks._memory_case", str(rows), str(valid_rows), str(data)]
+def _case(search: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks._memory_case", str(search)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchmarkError(f"The worker's process failed:\n{done.stderr[-2000:]}")

@@ -4,6 +4,7 @@ from cerebro_nas.storage._names import check_name
 from cerebro_nas.storage._names import local_path
 from cerebro_nas.storage._shards import decode_column
 from cerebro_nas.storage._shards import read_shard
+from cerebro_nas.storage._shards import read_shard_pieces
 from cerebro_nas.storage._states import StateFiles
 from cerebro_nas.storage._store import LocalStore
 from cerebro_nas.storage._store import Store
@@ -18,4 +19,5 @@ __all__ = [
     "local_path",
     "open_store",
     "read_shard",
+    "read_shard_pieces",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
@@ -58,17 +59,46 @@ def read_shard(url: str, shard: ShardFile, columns: Sequence[Column]) -> dict[st
         StoreError: the file cannot be read.
         CorruptStateError: it has other rows or columns than the description says.
     """
+    pieces = list(read_shard_pieces(url, shard, columns))
+    return {column.name: _joined([piece[column.name] for piece in pieces], column) for column in columns}
+
+
+def read_shard_pieces(url: str, shard: ShardFile, columns: Sequence[Column]) -> Iterator[dict[str, NDArray[Any]]]:
+    """Read columns of a shard, one row group after another, so that no more than one is in memory twice.
+
+    Raises:
+        StoreError: the file cannot be read.
+        CorruptStateError: it has other rows or columns than the description says.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = local_path(url) / shard.path
+    names = [column.name for column in columns]
     try:
-        table = pq.read_table(path, columns=[column.name for column in columns], partitioning=None)
+        with pq.ParquetFile(path) as file:
+            rows = file.metadata.num_rows
+            if rows != shard.rows:
+                raise CorruptStateError(f"Shard {path} has {rows} rows where {shard.rows} were written.")
+            missing = sorted(set(names) - set(file.schema_arrow.names))
+            if missing:
+                raise CorruptStateError(f"Shard {path} has no column {', '.join(map(repr, missing))}.")
+            for group in range(file.metadata.num_row_groups):
+                table = file.read_row_group(group, columns=names)
+                yield {column.name: decode_column(table.column(column.name), column) for column in columns}
     except (OSError, pa.ArrowException) as error:
+        if isinstance(error, StoreError):
+            raise
         raise StoreError(f"Shard {path} could not be read: {error}.") from error
-    if table.num_rows != shard.rows:
-        raise CorruptStateError(f"Shard {path} has {table.num_rows} rows where {shard.rows} were written.")
-    return {column.name: decode_column(table.column(column.name), column) for column in columns}
+    finally:
+        # Arrow keeps what it frees; a worker has better use for it.
+        pa.default_memory_pool().release_unused()
+
+
+def _joined(parts: list[NDArray[Any]], column: Column) -> NDArray[Any]:
+    if not parts:
+        return np.empty((0, *column.shape), dtype=object if column.dtype == "str" else column.dtype)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def decode_column(values: pa.ChunkedArray, column: Column) -> NDArray[Any]:
@@ -80,10 +110,7 @@ def decode_column(values: pa.ChunkedArray, column: Column) -> NDArray[Any]:
     if values.null_count:
         raise CorruptStateError(f"Column {column.name!r} holds {values.null_count} null(s), and none were written.")
     decode = {"scalar": _scalar, "list": _list, "npy": _npy}[column.encoding]
-    parts = [decode(chunk, column) for chunk in values.chunks if len(chunk)]
-    if not parts:
-        return np.empty((0, *column.shape), dtype=object if column.dtype == "str" else column.dtype)
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return _joined([decode(chunk, column) for chunk in values.chunks if len(chunk)], column)
 
 
 def _scalar(chunk: pa.Array, column: Column) -> NDArray[Any]:

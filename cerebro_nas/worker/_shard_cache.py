@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import sys
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cerebro_nas.errors import DataError
-from cerebro_nas.storage import read_shard
+from cerebro_nas.storage import read_shard_pieces
 from cerebro_nas.worker._spec import ColumnSpec
 from cerebro_nas.worker._spec import SearchSpec
 from cerebro_nas.worker._spec import ShardSpec
@@ -88,6 +90,9 @@ class ShardCache:
         while self._resident and self._resident_bytes() + tensors.nbytes > self._budget:
             self._resident.popitem(last=False)
         found = tuple(map(tf.constant, tensors.inputs)), tuple(map(tf.constant, tensors.targets))
+        for array in (*tensors.inputs, *tensors.targets):
+            # The tensor is a copy: the file's pages need not stay in this process as well.
+            _release_pages(array)
         self._resident[key] = found
         return found
 
@@ -98,23 +103,50 @@ class ShardCache:
         search = self._search
         columns = {column.name: column for group in search.features for column in group}
         columns.update({column.name: column for column in search.labels})
-        found = read_shard(search.data_url, spec, list(columns.values()))
-        inputs = [_assemble(group, found) for group in search.features]
-        targets = [
-            encode_targets(found[column.name], target)
-            for column, target in zip(search.labels, search.targets, strict=True)
-        ]
-        stem = f"{spec.split}-{spec.index:05d}"
-        return Tensors(
-            tuple(self._map(f"{stem}-x{number}", array) for number, array in enumerate(inputs)),
-            tuple(self._map(f"{stem}-y{number}", array) for number, array in enumerate(targets)),
-        )
+        decoded = _Decoded(self._scratch / f"{spec.split}-{spec.index:05d}", spec.rows)
+        for found in read_shard_pieces(search.data_url, spec, list(columns.values())):
+            inputs = [_assemble(group, found) for group in search.features]
+            targets = [
+                encode_targets(found[column.name], target)
+                for column, target in zip(search.labels, search.targets, strict=True)
+            ]
+            decoded.add([*inputs, *targets])
+        return decoded.tensors(len(search.features))
 
-    def _map(self, stem: str, array: NDArray[Any]) -> NDArray[Any]:
-        path = self._scratch / f"{stem}.npy"
-        np.save(path, array, allow_pickle=False)
-        mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        return mapped
+
+class _Decoded:
+    """The arrays of a shard, written to files piece by piece."""
+
+    def __init__(self, stem: Path, rows: int) -> None:
+        self._stem = stem
+        self._rows = rows
+        self._done = 0
+        self._arrays: list[NDArray[Any]] = []
+
+    def add(self, pieces: list[NDArray[Any]]) -> None:
+        if not self._arrays:
+            self._arrays = [self._open(number, piece) for number, piece in enumerate(pieces)]
+        count = len(pieces[0])
+        for array, piece in zip(self._arrays, pieces, strict=True):
+            array[self._done : self._done + count] = piece
+        self._done += count
+
+    def tensors(self, inputs: int) -> Tensors:
+        """What was written, the first `inputs` arrays being inputs."""
+        for array in self._arrays:
+            array.flags.writeable = False
+        return Tensors(tuple(self._arrays[:inputs]), tuple(self._arrays[inputs:]))
+
+    def _open(self, number: int, piece: NDArray[Any]) -> NDArray[Any]:
+        path = self._stem.with_name(f"{self._stem.name}-{number}.npy")
+        shape = (self._rows, *piece.shape[1:])
+        return np.lib.format.open_memmap(path, mode="w+", dtype=piece.dtype, shape=shape)
+
+
+def _release_pages(array: NDArray[Any]) -> None:
+    pages: Any = array.base
+    if isinstance(pages, mmap.mmap) and sys.platform.startswith("linux"):
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def encode_targets(labels: NDArray[Any], target: dict[str, Any]) -> NDArray[np.float32]:
