@@ -30,13 +30,14 @@ def main() -> None:
     from cerebro_nas.tracking import load_tensorflow
 
     spark = local_spark_session(arguments.slots, meanwhile=load_tensorflow)
+    backend = SparkBackend(spark.sparkContext, arguments.workers, threads_per_worker=1)
+    backend.launch()
     import autokeras
 
     from cerebro_nas import HyperHyperModel
     from cerebro_nas.storage import LocalStore
 
     inputs, outputs = greedy_space.search_space(autokeras)
-    backend = SparkBackend(spark.sparkContext, arguments.workers, threads_per_worker=1)
     model = HyperHyperModel(inputs, outputs, project_name="greedy", overwrite=True, seed=1)
     model.resource_bind(
         backend=backend,

@@ -29,7 +29,10 @@ def main() -> None:
     from cerebro_nas.tracking import load_tensorflow
 
     spark = local_spark_session(arguments.slots, meanwhile=load_tensorflow)
-    model, backend = bound_model(arguments, spark)
+    backend = make_backend(arguments, spark)
+    # Workers load TensorFlow while this process builds the search and looks at its data.
+    backend.launch()
+    model = bound_model(arguments, backend)
     result = model.fit(
         read(spark, arguments.data),
         batch_size=arguments.batch_size,
@@ -64,17 +67,21 @@ def read(spark: Any, data: Path) -> Any:
     return train.union(valid)
 
 
-def bound_model(arguments: argparse.Namespace, spark: Any) -> tuple[Any, Any]:
-    """The search, bound to its backend, store and grid."""
-    from cerebro_nas import HyperHyperModel
+def make_backend(arguments: argparse.Namespace, spark: Any) -> Any:
+    """Workers of one thread each."""
     from cerebro_nas.backend import LocalBackend
     from cerebro_nas.backend import SparkBackend
-    from cerebro_nas.storage import LocalStore
 
     if arguments.backend == "spark":
-        backend: Any = SparkBackend(spark.sparkContext, arguments.workers, threads_per_worker=1)
-    else:
-        backend = LocalBackend(arguments.workers, threads_per_worker=1)
+        return SparkBackend(spark.sparkContext, arguments.workers, threads_per_worker=1)
+    return LocalBackend(arguments.workers, threads_per_worker=1)
+
+
+def bound_model(arguments: argparse.Namespace, backend: Any) -> Any:
+    """The search, bound to its backend, store and grid."""
+    from cerebro_nas import HyperHyperModel
+    from cerebro_nas.storage import LocalStore
+
     inputs, outputs = search_space(arguments.copies)
     model = HyperHyperModel(inputs, outputs, project_name="w8", overwrite=True, seed=0)
     model.resource_bind(
@@ -89,7 +96,7 @@ def bound_model(arguments: argparse.Namespace, spark: Any) -> tuple[Any, Any]:
     )
     candidates = common.load_candidates(arguments.candidates)
     model.tuner_bind("grid", hyperparameters=optimizers(candidates), max_trials=len(candidates))
-    return model, backend
+    return model
 
 
 def search_space(copies: int) -> tuple[Any, Any]:

@@ -89,7 +89,9 @@ class Backend(abc.ABC):
     def launch(self) -> bool:
         """Begin to start the workers before it is known what they will do, unless that would keep others waiting.
 
-        `start` then goes on with them, and `stop` ends them. A backend that cannot do it does nothing.
+        `start` then goes on with them, and `stop` ends them. A backend that cannot do it does nothing, nor does a
+        second call. `HyperHyperModel.fit` calls it before the data is prepared; a script may do so earlier, before
+        it imports AutoKeras say.
 
         Returns:
             Whether workers are being started.

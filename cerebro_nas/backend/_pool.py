@@ -107,12 +107,13 @@ class WorkerPool(Backend):
         return self._num_workers
 
     def launch(self) -> bool:
-        if self._session is not None:
-            raise BackendError("This backend runs already; call stop() before launch().")
-        self.check()
-        if not self._has_room():
-            return False
-        self._bring_up()
+        if self._deadline is not None:
+            raise BackendError("This backend runs a search already; call stop() before launch().")
+        if self._session is None:
+            self.check()
+            if not self._has_room():
+                return False
+            self._bring_up()
         return True
 
     def start(self, search: SearchSpec) -> None:

@@ -251,11 +251,12 @@ def test_workers_launched_ahead_join_when_the_search_is_known(scratch: Path) -> 
         while len(_children() - before[1]) < 2 and time.monotonic() < deadline:
             time.sleep(0.02)
         ahead = _children()
+        assert backend.launch()
         backend.start(SEARCH)
         assert set(_events(backend, 2)) == {WorkerJoined("w0"), WorkerJoined("w1")}
         assert _children() == ahead  # the same processes: start() made no others
         assert _report(backend, "w0", _run("t")).worker == "w0"
-        with pytest.raises(BackendError, match="runs already"):
+        with pytest.raises(BackendError, match="runs a search already"):
             backend.launch()
     assert (set(threading.enumerate()), _children()) == before
 

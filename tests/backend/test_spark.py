@@ -99,6 +99,18 @@ def _parent(pid: int) -> int:
 
 
 @pytest.mark.spark
+def test_workers_are_launched_ahead_where_a_slot_is_left_for_the_data(spark: SparkSession) -> None:
+    with FakeEngineBackend(spark_context=spark.sparkContext, num_workers=2) as backend:
+        assert not backend.launch()  # a worker in the last slot would starve the preparation
+    with FakeEngineBackend(spark_context=spark.sparkContext, num_workers=1) as backend:
+        assert backend.launch()
+        assert spark.range(1000).repartition(3).count() == 1000  # beside the worker's own job
+        backend.start(SEARCH)
+        assert _events(backend, 1) == [WorkerJoined("w0")]
+        assert _report(backend, "w0", "t", StateRef(0)).worker == "w0"
+
+
+@pytest.mark.spark
 def test_too_few_slots_are_an_error_at_once(spark: SparkSession) -> None:
     begun = time.monotonic()
     backend = SparkBackend(spark_context=spark.sparkContext, num_workers=4)
