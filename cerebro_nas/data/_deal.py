@@ -6,9 +6,11 @@ shuffle whose shard sizes differ by one row at most.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from typing import Any
 
 if TYPE_CHECKING:
     from pyspark.sql import Column
@@ -41,7 +43,7 @@ class Deal:
         return self.train + self.valid
 
     def place(self, number: int) -> tuple[str, int]:
-        """Split and shard of row `number`, for drawn validation rows: the rule that `assign` has Spark compute."""
+        """Split and shard of row `number`, for drawn validation rows: `shard_of` for one row."""
         before = number * self.valid // self.rows
         if (number + 1) * self.valid // self.rows > before:
             return "valid", before % self.valid_shards
@@ -75,36 +77,56 @@ def assign(staged: DataFrame, parts: Sequence[StagedPart], deal: Deal, seed: int
     """Add `__shard` (training shards first) and `__key`, the place within it."""
     from pyspark.sql import functions as F
 
-    number = F.col("__idx") + F.element_at(F.lit(_offsets(parts, "train")), F.col("__part") + 1)
-    if deal.drawn:
-        valid, total = F.lit(deal.valid), F.lit(deal.rows)
-        before = _div(number * valid, total)
-        is_valid = _div((number + 1) * valid, total) > before
-        train_index, valid_index = number - before, before
-    else:
-        is_valid = F.col("__valid")
-        train_index = number
-        valid_index = F.col("__idx") + F.element_at(F.lit(_offsets(parts, "valid")), F.col("__part") + 1)
-    shard = F.when(is_valid, deal.train_shards + valid_index % deal.valid_shards).otherwise(
-        train_index % deal.train_shards
-    )
+    def number(split: str) -> Column:
+        return F.col("__idx") + F.element_at(F.lit(offsets(parts, split)), F.col("__part") + 1)
+
+    def choose(condition: Column, one: Column, other: Column) -> Column:
+        return F.when(condition, one).otherwise(other)
+
+    shard = shard_of(deal, number("train"), number("valid"), F.col("__valid"), divide=_div, choose=choose)
     return staged.withColumn("__shard", shard.cast("int")).withColumn(
         "__key", F.xxhash64(F.lit(seed), F.col("__part"), F.col("__valid"), F.col("__idx"))
     )
 
 
-def _div(one: Column, other: Column) -> Column:
+def shard_of(
+    deal: Deal,
+    train_number: Any,
+    valid_number: Any,
+    marked: Any,
+    *,
+    divide: Callable[[Any, int], Any],
+    choose: Callable[[Any, Any, Any], Any],
+) -> Any:
+    """Number of each row's shard, training shards first: for columns of Spark as for arrays of NumPy.
+
+    Args:
+        deal: how many rows go where.
+        train_number: number of each row among the training rows.
+        valid_number: its number among the validation rows.
+        marked: whether it is a validation row; without effect where they are drawn.
+        divide: whole-number division.
+        choose: the second where the first is true, else the third.
+    """
+    if deal.drawn:
+        before = divide(train_number * deal.valid, deal.rows)
+        marked = divide((train_number + 1) * deal.valid, deal.rows) > before
+        train_number, valid_number = train_number - before, before
+    return choose(marked, deal.train_shards + valid_number % deal.valid_shards, train_number % deal.train_shards)
+
+
+def _div(one: Column, other: int) -> Column:
     from pyspark.sql import functions as F
 
     # Whole-number division: `/` would go through doubles, which cannot hold large products.
-    return F.call_function("div", one, other) if hasattr(F, "call_function") else F.floor(one / other)
+    return F.call_function("div", one, F.lit(other)) if hasattr(F, "call_function") else F.floor(one / other)
 
 
-def _offsets(parts: Sequence[StagedPart], split: str) -> list[int]:
+def offsets(parts: Sequence[StagedPart], split: str) -> list[int]:
     """Rows of the split in the partitions before each one, by number of the partition."""
     by_partition = {part.partition: getattr(part, split) for part in parts}
-    offsets, total = [], 0
+    before, total = [], 0
     for partition in range(max(by_partition) + 1):
-        offsets.append(total)
+        before.append(total)
         total += by_partition.get(partition, 0)
-    return offsets
+    return before

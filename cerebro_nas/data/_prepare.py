@@ -1,4 +1,4 @@
-"""From a DataFrame to shards in the store: two Spark jobs, one over the user's plan and one over what it gave."""
+"""From a DataFrame to shards in the store: a Spark job over the user's plan, and if it gave much, one over that."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from cerebro_nas.data import _deal
+from cerebro_nas.data import _deal_locally
 from cerebro_nas.data._check import check_arguments
 from cerebro_nas.data._check import is_vector
 from cerebro_nas.data._prepared import fingerprint
@@ -197,10 +198,9 @@ def _finish(
     )
     store.delete_owned(url)
     store.create_owned(url, "data set")
-    paths = [store.spark_url(part.path) for part in parts if part.path]
-    staged = _deal.assign(df.sparkSession.read.parquet(*paths), [part for part in parts if part.path], deal, plan.seed)
+    write_plan = WritePlan(url, tuple(columns), tuple(found.part.dtype for found in merged), _shards(deal))
     try:
-        written = _write(staged, url, plan, columns, [found.part.dtype for found in merged], deal)
+        written = _write(df, store, write_plan, [part for part in parts if part.path], deal, plan.seed)
         _write_metadata(store, url, columns, written)
         prepared = _describe(url, plan, merged, columns, written, settings)
         save_prepared(store, prepared)
@@ -362,33 +362,45 @@ def _unzip(classes: list[tuple[Any, int]]) -> tuple[tuple[Any, ...], tuple[int, 
     return tuple(value for value, _ in classes), tuple(count for _, count in classes)
 
 
+def _shards(deal: _deal.Deal) -> tuple[tuple[str, int, int], ...]:
+    counts = {"train": deal.train_shards, "valid": deal.valid_shards}
+    return tuple((split, i, deal.size(split, i)) for split, count in counts.items() for i in range(count))
+
+
 def _write(
-    dealt: DataFrame,
-    url: str,
-    plan: StagePlan,
-    columns: list[ColumnSpec],
-    staged_types: list[str],
-    deal: _deal.Deal,
+    df: DataFrame, store: Store, plan: WritePlan, parts: list[StagedPart], deal: _deal.Deal, seed: int
 ) -> list[dict[str, Any]]:
-    shards = [("train", i, deal.size("train", i)) for i in range(deal.train_shards)]
-    shards += [("valid", i, deal.size("valid", i)) for i in range(deal.valid_shards)]
-    write_plan = WritePlan(url, tuple(columns), tuple(staged_types), tuple(shards))
-    names = [*plan.features, *plan.labels, "__shard"]
+    staged_types = zip(plan.columns, plan.staged, strict=True)
+    staged_bytes = sum(row_bytes(replace(column, dtype=dtype)) for column, dtype in staged_types)
+    if _deal_locally.is_small(deal, staged_bytes, seed):
+        names = [column.name for column in plan.columns]
+        return _checked(ShardWriter(plan).run(_deal_locally.dealt(parts, deal, seed, names)), plan.shards)
+    staged = df.sparkSession.read.parquet(*[store.spark_url(part.path) for part in parts])
+    return _checked(_write_by_spark(_deal.assign(staged, parts, deal, seed), plan), plan.shards)
+
+
+def _write_by_spark(dealt: DataFrame, plan: WritePlan) -> list[str]:
+    names = [*(column.name for column in plan.columns), "__shard"]
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         import pyarrow as pa
 
-        for text in ShardWriter(write_plan).run(_renamed(batches, names)):
+        for text in ShardWriter(plan).run(_renamed(batches, names)):
             yield pa.RecordBatch.from_pydict({"shard": [text]})
 
-    ordered = dealt.repartition(len(shards), "__shard").sortWithinPartitions("__shard", "__key")
+    ordered = dealt.repartition(len(plan.shards), "__shard").sortWithinPartitions("__shard", "__key")
     rows = _numbered(ordered, [_named(name) for name in names]).mapInArrow(run, "shard string").collect()
+    return [row["shard"] for row in rows]
+
+
+def _checked(texts: Iterable[str], shards: tuple[tuple[str, int, int], ...]) -> list[dict[str, Any]]:
+    """What was written, in the order of the shards that were dealt."""
     order = {(split, index): number for number, (split, index, _) in enumerate(shards)}
-    written = sorted((json.loads(row["shard"]) for row in rows), key=lambda w: order[w["split"], w["index"]])
-    found = [(w["split"], w["index"], w["rows"]) for w in written]
+    written = sorted(map(json.loads, texts), key=lambda w: order[w["split"], w["index"]])
+    found = tuple((w["split"], w["index"], w["rows"]) for w in written)
     if found != shards:
         raise DataError(
-            f"The DataFrame must give the same rows each time. Received: shards {found} where {shards} were dealt. "
-            "Write it to a table first."
+            f"The DataFrame must give the same rows each time. Received: shards {list(found)} where {list(shards)} "
+            "were dealt. Write it to a table first."
         )
     return written

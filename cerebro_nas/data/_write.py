@@ -1,4 +1,4 @@
-"""Second pass, on the executors: rows that were dealt become the final Parquet files, one per shard."""
+"""Second pass, on the executors (small data: on the driver): rows that were dealt become the final Parquet files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class WritePlan:
 
 
 class ShardWriter:
-    """Runs in an executor, over rows sorted by shard."""
+    """Runs over rows sorted by shard."""
 
     def __init__(self, plan: WritePlan) -> None:
         self._plan = plan
