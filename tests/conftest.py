@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 # TensorFlow reads it when it is imported, so before anything else.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Running the tests shall not leave an archive of 190 MB in somebody's cache; tests of that archive say so themselves.
+os.environ.setdefault("CEREBRO_NAS_CLASS_CACHE", "0")
 
 import psutil
 import pytest
