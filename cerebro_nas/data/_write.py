@@ -138,13 +138,15 @@ def encode(values: NDArray[Any], column: ColumnSpec) -> pa.Array:
         size = int(np.prod(column.shape))
         offsets = pa.array(np.arange(0, size * len(values) + 1, size, dtype=np.int32))
         return pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(values).reshape(-1)))
-    return pa.array([_npy(row) for row in values], pa.binary())
+    return pa.array(_npy(np.ascontiguousarray(values)), pa.binary())
 
 
-def _npy(row: NDArray[Any]) -> bytes:
+def _npy(values: NDArray[Any]) -> list[bytes]:
     stream = io.BytesIO()
-    np.save(stream, row, allow_pickle=False)
-    return stream.getvalue()
+    np.save(stream, values[0], allow_pickle=False)
+    # Rows of one shape and type have one header, and `np.save` takes most of its time for that.
+    header = stream.getvalue()[: -values[0].nbytes]
+    return [header + row.tobytes() for row in values]
 
 
 def _values(staged: pa.ChunkedArray, column: ColumnSpec, dtype: str) -> NDArray[Any]:

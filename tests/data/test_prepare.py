@@ -318,9 +318,11 @@ def test_prepared_data_of_something_else_is_refused(digits: DataFrame, prepare: 
 _ONE_SLOT = """
 import sys
 from cerebro_nas.backend.spark._session import local_spark_session
+from cerebro_nas.data import _deal_locally
 from cerebro_nas.data import prepare_data
 from cerebro_nas.storage import LocalStore
 
+_deal_locally.LARGEST_BYTES = 0
 spark = local_spark_session(1, memory="512m")
 df = spark.createDataFrame([([float(i), 0.5], i % 2) for i in range(40)], ["features", "label"]).repartition(4)
 prepared = prepare_data(
@@ -333,6 +335,6 @@ spark.stop()
 
 @pytest.mark.slow
 def test_one_slot_is_enough(tmp_path: Path) -> None:
-    # In a process of its own: only one Spark can run in one.
+    # In a process of its own: only one Spark can run in one. Both of Spark's jobs are run.
     ran = subprocess.run([sys.executable, "-c", _ONE_SLOT, tmp_path], capture_output=True, text=True, timeout=110)
     assert ran.stdout.split() == ["32", "8"], ran.stderr
