@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# Used by `read_shard_pieces`, which imports them late: here they load while the worker waits for its search.
+import pyarrow.compute  # noqa: F401
+import pyarrow.parquet  # noqa: F401
 import tensorflow as tf
 from numpy.typing import NDArray
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,3 +117,19 @@ def test_a_shard_that_is_not_there_or_cut_off(tmp_path: Path) -> None:
     (tmp_path / "part.parquet").write_bytes((tmp_path / "part.parquet").read_bytes()[:-9])
     with pytest.raises(StoreError):
         read_shard(str(tmp_path), Shard("part.parquet", 1), columns)
+
+
+def test_reading_needs_no_pandas(tmp_path: Path) -> None:
+    """A worker leaves pandas out to start sooner; Arrow imports it for many a conversion."""
+    table = pa.table({"x": pa.array([[1.0, 2.0]] * 5, pa.list_(pa.float32())), "y": pa.array(range(5), pa.int32())})
+    pq.write_table(table, tmp_path / "part.parquet")
+    program = (
+        "import sys\n"
+        "from cerebro_nas.storage import read_shard\n"
+        "from cerebro_nas.worker import ColumnSpec, ShardSpec\n"
+        "columns = [ColumnSpec('x', (2,), 'float32', 'list'), ColumnSpec('y', (), 'int32', 'scalar')]\n"
+        f"found = read_shard({str(tmp_path)!r}, ShardSpec('train', 0, 'part.parquet', 5, 1), columns)\n"
+        "print(found['y'].tolist(), 'pandas' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[0, 1, 2, 3, 4] False\n"
