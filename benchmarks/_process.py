@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,7 +58,7 @@ class ProcessFigures:
 class _Sampler:
     """Looks at a tree of processes until it is told to stop."""
 
-    root: int
+    family: _Family
     command: int
     peak: int = 0
     main: list[tuple[float, float]] = field(default_factory=list)
@@ -72,7 +71,7 @@ class _Sampler:
 
     def look(self) -> None:
         total = 0
-        for process in _descendants(self.root):
+        for process in self.family.members():
             with contextlib.suppress(psutil.Error):
                 times = process.cpu_times()
                 key = (process.pid, process.create_time())
@@ -115,13 +114,13 @@ def run_measured(
     Raises:
         BenchmarkError: it failed, or took too long; the message has the end of its output.
     """
-    _adopt_orphans()
+    family = _Family()
     start, started = time.monotonic(), time.time()
-    with log.open("wb") as output:
+    with _adopted_orphans(), log.open("wb") as output:
         process = subprocess.Popen(
             command, env=dict(environment) if environment else None, stdout=output, stderr=subprocess.STDOUT
         )
-        sampler = _Sampler(os.getpid(), process.pid)
+        sampler = _Sampler(family, process.pid)
         thread = threading.Thread(target=sampler.run, daemon=True)
         thread.start()
         try:
@@ -130,7 +129,7 @@ def run_measured(
             code = None
         seconds = time.monotonic() - start
         sampler.look()
-        _end_all(lambda: _descendants(os.getpid()))
+        _end_all(family)
         process.wait()
         sampler.stopped.set()
         thread.join()
@@ -141,25 +140,42 @@ def run_measured(
     return ProcessFigures(seconds, sampler.by_kind(), sampler.peak, started, tuple(sampler.main))
 
 
-def _descendants(root: int) -> list[psutil.Process]:
-    with contextlib.suppress(psutil.Error):
-        return list(psutil.Process(root).children(recursive=True))
-    return []
+class _Family:
+    """The processes that descend from this one, without those that were there when the family was made."""
+
+    def __init__(self) -> None:
+        self._others = set(psutil.Process().children())
+
+    def members(self) -> list[psutil.Process]:
+        """Children, among them adopted orphans, and what descends from them."""
+        found: list[psutil.Process] = []
+        for child in psutil.Process().children():
+            if child not in self._others:
+                found.append(child)
+                with contextlib.suppress(psutil.Error):
+                    found += child.children(recursive=True)
+        return found
 
 
-def _adopt_orphans() -> None:
+@contextlib.contextmanager
+def _adopted_orphans() -> Iterator[None]:
     """Have daemons of the command become children of this process, so that they are seen, and ended."""
+    _set_subreaper(True)
+    try:
+        yield
+    finally:
+        _set_subreaper(False)
+
+
+def _set_subreaper(value: bool) -> None:
     if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(value))
 
 
-def _end_all(left: Callable[[], list[psutil.Process]]) -> None:
+def _end_all(family: _Family) -> None:
     for sign in (signal.SIGTERM, signal.SIGKILL):
-        processes = left()
+        processes = family.members()
         for process in processes:
             with contextlib.suppress(psutil.Error):
                 process.send_signal(sign)
         psutil.wait_procs(processes, _GRACE_SECONDS)
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass

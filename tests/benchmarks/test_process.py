@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -36,6 +37,17 @@ def test_a_failure_shows_the_end_of_the_output(tmp_path: Path) -> None:
         run_measured([sys.executable, "-c", "print('the reason'); exit(3)"], timeout=60, log=tmp_path / "log")
     with pytest.raises(BenchmarkError, match="took longer than 0 s"):
         run_measured([sys.executable, "-c", "import time; time.sleep(60)"], timeout=0.3, log=tmp_path / "log")
+
+
+def test_other_children_are_left_alone(tmp_path: Path) -> None:
+    other = subprocess.Popen([sys.executable, "-c", BURN.format(seconds=60)])
+    try:
+        figures = run_measured([sys.executable, "-c", "import time; time.sleep(0.5)"], timeout=60, log=tmp_path / "log")
+        assert other.poll() is None
+        assert sum(figures.cpu_seconds.values()) < 0.4  # the other's half a second is not counted
+    finally:
+        other.kill()
+        other.wait()
 
 
 @pytest.mark.parametrize(
