@@ -14,6 +14,8 @@ import time  # noqa: E402
 import warnings  # noqa: E402
 from typing import Any  # noqa: E402
 
+import greedy_space  # noqa: E402
+
 
 def main() -> None:
     arguments = common.parse_arguments()
@@ -62,20 +64,7 @@ def search_space(autokeras: Any) -> tuple[Any, Any]:
     )(images)
     node = autokeras.Flatten()(node)
     node = autokeras.DenseBlock(num_layers=1, num_units=64, use_batchnorm=False, dropout=0.0)(node)
-    return images, make_head(autokeras)(node)
-
-
-def make_head(autokeras: Any) -> Any:
-    """AutoKeras' classification head with its number of classes as an `int`: Keras now refuses NumPy's."""
-
-    class Head(autokeras.ClassificationHead):  # type: ignore[misc]
-        shape: Any
-
-        def build(self, hp: Any, inputs: Any = None) -> Any:
-            self.shape = tuple(int(size) for size in self.shape)
-            return super().build(hp, inputs)
-
-    return Head(dropout=0.0)
+    return images, greedy_space.make_head(autokeras)(node)
 
 
 if __name__ == "__main__":
