@@ -269,6 +269,6 @@ class WorkerTable:
         if isinstance(news, Failed):
             return UnitFailed(message.worker, news.unit, news.reason, news.message, news.trial_fault)
         if isinstance(news, Stored):
-            return StateStored(news.trial, news.generation)
+            return StateStored(news.unit, news.generation, news.name)
         _LOGGER.warning("Worker %s: %s", message.worker, news.message)
         return None

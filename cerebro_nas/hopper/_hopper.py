@@ -212,13 +212,14 @@ class Hopper:
         if unit.phase == "call":
             trial.history.append(dict(report.metrics))
             return commands + self._finish(trial, t.TrialStatus.COMPLETED, "completed")
+        made_by = trial.last_trained if unit.phase == "evaluate" else unit
         metrics = trial.commit(unit, report)
         if len(trial.history) < trial.plan.epochs:
             self._ranking.add(trial)
         if metrics is None:
             return commands
         self._deferred = 0
-        commands.append(t.EpochFinished(unit.trial, unit.epoch, dict(metrics)))
+        commands.append(t.EpochFinished(unit.trial, unit.epoch, dict(metrics), made_by, trial.generation))
         if len(trial.history) == trial.plan.epochs:
             commands += self._finish(trial, t.TrialStatus.COMPLETED, "completed")
         return commands
@@ -244,8 +245,8 @@ class Hopper:
             return
         trial.holder = None
         if tried.stored:
-            # The store's copy was tried too: only the initial weights can be trusted.
-            trial.stored = 0
+            # The store's copy was tried too, and is damaged or gone: the one before it is next.
+            trial.forget_stored(tried.stored)
 
     def _fence(self, event: t.UnitDone | t.UnitFailed) -> tuple[Worker | None, Running | None]:
         """Return the worker and what it runs if `event` is about just that; else count it."""
@@ -312,7 +313,7 @@ class Hopper:
     def _state_stored(self, event: t.StateStored) -> list[t.Command]:
         self._known(event, event.trial)
         trial = self._live.get(event.trial)
-        if trial is None or not trial.mark_stored(event.generation):
+        if trial is None or not trial.mark_stored(event.unit, event.generation, event.name):
             self.ignored += 1
         return []
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from cerebro_nas.hopper._types import TrialPlan
     from cerebro_nas.hopper._types import UnitReport
 
+KEPT_GENERATIONS = 2
+"""States of a trial that the store keeps, beside the best one."""
+
 UnitKey = tuple[str, int, "Shard | None"]
 
 
@@ -28,6 +31,7 @@ def unit_key(unit: Unit) -> UnitKey:
 
 @dataclass(frozen=True, slots=True)
 class _Visit:
+    unit: Unit
     shard: Shard
     rows: int
     metrics: dict[str, float]
@@ -52,7 +56,8 @@ class Trial:
         self.status = TrialStatus.WAITING
         self.epoch = 0
         self.generation = 0
-        self.stored = 0
+        self.stored: list[tuple[int, str]] = []
+        self._early: tuple[Unit, int, str] | None = None
         self.holder: str | None = None
         self.worker: str | None = None
         self.ready_since = now
@@ -133,7 +138,8 @@ class Trial:
     @property
     def state(self) -> StateRef:
         """Reference to the state from which the next unit starts."""
-        stored = self.generation > 0 and self.stored == self.generation
+        generation, name = self.stored[-1] if self.stored else (0, "")
+        stored = name if generation == self.generation else ""
         return StateRef(generation=self.generation, holder=self.holder, stored=stored)
 
     def launch(self, shard: Shard | None, worker: str) -> Unit:
@@ -194,13 +200,16 @@ class Trial:
         """Take in the report of a done train or evaluate unit; return the epoch's metrics if that ends the epoch."""
         if unit.shard is None:
             return None
-        visit = _Visit(unit.shard, report.rows, report.metrics)
+        visit = _Visit(unit, unit.shard, report.rows, report.metrics)
         bit, rows = self._table.bit[unit.shard], self._table.rows[unit.shard]
         if unit.phase == "train":
             self._trained.setdefault(self.epoch, []).append(visit)
             self.todo_train &= ~bit
             self._train_rows -= rows
             self.generation += 1
+            if self._early is not None and self._early[0] == unit:
+                self.mark_stored(*self._early)
+            self._early = None
         else:
             self._evaluated.append(visit)
             self.todo_valid &= ~bit
@@ -214,24 +223,47 @@ class Trial:
             self._begin_epoch(self.epoch + 1)
         return metrics
 
-    def mark_stored(self, generation: int) -> bool:
-        """The store has `generation`; return whether that is news that can be used."""
-        if not self.stored < generation <= self.generation:
+    @property
+    def last_trained(self) -> Unit:
+        """The train unit that made the present state, which is not the initial one."""
+        epoch, position = divmod(self.generation - 1, self._table.num_train)
+        return self._trained[epoch][position].unit
+
+    def mark_stored(self, unit: Unit, generation: int, name: str) -> bool:
+        """The store has what `unit` made, as `name`; return whether that is news that can be used."""
+        if generation == self.generation + 1:
+            # A worker may store a state before it reports the unit.
+            self._early = (unit, generation, name)
+            return True
+        if generation <= (self.stored[-1][0] if self.stored else 0) or not self._made(unit, generation):
             return False
-        self.stored = generation
-        # Nothing rolls back beyond the stored generation, so the visits of earlier epochs are not needed again.
-        first = min(self.epoch, generation // self._table.num_train)
+        self.stored = [*self.stored, (generation, name)][-KEPT_GENERATIONS:]
+        # Nothing rolls back beyond the oldest stored generation, so visits of earlier epochs are not needed again.
+        first = min(self.epoch, self.stored[0][0] // self._table.num_train)
         if next(iter(self._trained), first) < first:
+            # The evaluation of an epoch tells which unit made the state, also where the next epoch has begun.
+            first = min(first, self.epoch, (self.generation - 1) // self._table.num_train)
             self._trained = {epoch: visits for epoch, visits in self._trained.items() if epoch >= first}
         return True
 
+    def _made(self, unit: Unit, generation: int) -> bool:
+        epoch, position = divmod(generation - 1, self._table.num_train)
+        visits = self._trained.get(epoch, [])
+        return generation <= self.generation and position < len(visits) and visits[position].unit == unit
+
+    def forget_stored(self, name: str) -> None:
+        """What the store has under `name` cannot be used: go by what it had before."""
+        self.stored = [item for item in self.stored if item[1] != name]
+
     def roll_back(self) -> None:
         """Go back to the stored generation: what was committed after it is to be done again."""
-        if self.stored == self.generation:
+        stored = self.stored[-1][0] if self.stored else 0
+        self._early = None
+        if stored == self.generation:
             return
-        self.generation = self.stored
-        epoch = min(self.epoch, self.stored // self._table.num_train)
-        kept = self._trained.get(epoch, [])[: self.stored - epoch * self._table.num_train]
+        self.generation = stored
+        epoch = min(self.epoch, stored // self._table.num_train)
+        kept = self._trained.get(epoch, [])[: stored - epoch * self._table.num_train]
         self._trained = {e: visits for e, visits in self._trained.items() if e < epoch}
         del self.history[epoch:]
         self._begin_epoch(epoch)

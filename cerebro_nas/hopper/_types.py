@@ -67,12 +67,12 @@ class StateRef:
     Attributes:
         generation: number of train units committed into the state (0: not initialised yet).
         holder: worker that has it in memory, or None.
-        stored: the store has this generation too.
+        stored: name under which the store has this generation too, `""` if it has not.
     """
 
     generation: int
     holder: str | None = None
-    stored: bool = False
+    stored: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +124,16 @@ class WorkerJoined:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLost:
-    """A worker is gone; its running unit and the states it held are lost."""
+    """A worker is gone; its running unit and the states it held are lost.
+
+    Attributes:
+        reason: why, in words.
+        planned: it was asked to go, or went to come back fresh: whatever ran on it is not to blame.
+    """
 
     worker: str
     reason: str
+    planned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +163,22 @@ class UnitFailed:
 
 @dataclass(frozen=True, slots=True)
 class StateStored:
-    """The state of a trial reached the store at this generation."""
+    """The state that a train unit made reached the store.
 
-    trial: str
+    Attributes:
+        unit: the train unit; only if it is the one that was committed as this generation does the state count.
+        generation: train units in the state.
+        name: what the store calls it; no two writes ever share a name.
+    """
+
+    unit: Unit
     generation: int
+    name: str
+
+    @property
+    def trial(self) -> str:
+        """The trial whose state it is."""
+        return self.unit.trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +247,19 @@ class AskTrials:
 
 @dataclass(frozen=True, slots=True)
 class EpochFinished:
-    """A trial finished the evaluation of an epoch. Metrics are weighted by rows; validation ones start with `val_`."""
+    """A trial finished the evaluation of an epoch.
+
+    Attributes:
+        metrics: weighted by rows; validation ones start with `val_`.
+        made_by: the train unit whose state was evaluated, the epoch's last.
+        generation: train units in that state.
+    """
 
     trial: str
     epoch: int
     metrics: dict[str, float]
+    made_by: Unit
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)

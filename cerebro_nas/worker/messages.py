@@ -147,10 +147,11 @@ class Failed:
 
 @dataclass(frozen=True)
 class Stored:
-    """A state reached the store."""
+    """The state that a train unit made reached the store, as `name`."""
 
-    trial: str
+    unit: Unit
     generation: int
+    name: str
     kind: Literal["stored"] = "stored"
 
 

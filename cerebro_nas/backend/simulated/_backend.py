@@ -157,8 +157,7 @@ class SimulatedBackend(Backend):
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._out: list[BackendEvent] = []
-        # Generations as bits: a search of a million units stores as many.
-        self._stored: dict[str, int] = {}
+        self._stored: dict[str, set[str]] = {}
         self._strikes: Counter[FailUnit] = Counter()
 
     def _check_faults(self) -> None:
@@ -221,7 +220,7 @@ class SimulatedBackend(Backend):
         holder = self._workers.get(state.holder or "")
         if holder is not None and holder.states.get(trial) == state.generation:
             return self._hop_seconds
-        return self._hop_seconds if state.stored and self._stored.get(trial, 0) >> state.generation & 1 else None
+        return self._hop_seconds if state.stored in self._stored.get(trial, ()) else None
 
     def _fetch_seconds(self, worker: SimulatedWorker, unit: Unit) -> float:
         if unit.shard is None or unit.shard in worker.shards:
@@ -238,19 +237,20 @@ class SimulatedBackend(Backend):
             return
         if unit.phase == "train":
             generation += 1
-            self._at(self._store_seconds, self._storing(unit.trial, generation, worker))
+            self._at(self._store_seconds, self._storing(unit, generation, worker))
         worker.states[unit.trial] = generation
         rows = 1 if unit.shard is None else self._infos[unit.shard].rows
         report = UnitReport(rows, self._metrics(unit, command.spec), seconds, busy)
         self._out.append(UnitDone(worker.name, unit, report))
 
-    def _storing(self, trial: str, generation: int, worker: SimulatedWorker) -> Callable[[], None]:
+    def _storing(self, unit: Unit, generation: int, worker: SimulatedWorker) -> Callable[[], None]:
         life = worker.life
 
         def stored() -> None:
             if worker.life == life and self._search is not None and self._search.checkpoint:
-                self._stored[trial] = self._stored.get(trial, 0) | 1 << generation
-                self._out.append(StateStored(trial, generation))
+                name = f"{generation}-{next(self._order)}"
+                self._stored.setdefault(unit.trial, set()).add(name)
+                self._out.append(StateStored(unit, generation, name))
 
         return stored
 
