@@ -27,6 +27,18 @@ class CorruptStateError(StoreError):
     """A file in the store is damaged (its checksum or its structure does not match)."""
 
 
+class LockedError(StoreError):
+    """Another process works on the same project; the message names its host and process."""
+
+
+class FencedError(StoreError):
+    """Another process has taken over this project while this one worked; this one must stop."""
+
+
+class ResumeMismatchError(CerebroNasError, ValueError):
+    """What is to be resumed was begun with other settings; the message lists the differences."""
+
+
 class BackendError(CerebroNasError, RuntimeError):
     """The backend cannot run what was asked."""
 

@@ -17,7 +17,7 @@ _MAX_BODY_LINES = 75
 
 # Room -> the rooms it may import, `errors` apart, which is everybody's.
 # None: anything (`testing` holds the parts of a cluster, `__init__` the public names).
-_SEARCH_MAY = {"search_space", "tuners", "hopper", "backend", "worker", "storage", "data", "tracking"}
+_SEARCH_MAY = {"search_space", "tuners", "hopper", "backend", "worker", "storage", "data", "tracking", "journal"}
 _ARROWS: dict[str, set[str] | None] = {
     "__init__": None,
     "testing": None,
@@ -32,6 +32,7 @@ _ARROWS: dict[str, set[str] | None] = {
     "tracking": {"hopper"},
     "storage": set(),
     "hopper": set(),
+    "journal": set(),
     "errors": set(),
 }
 # The package itself, for its folder or its version.
