@@ -12,4 +12,4 @@ from cerebro_nas.journal._parse import DamagedJournalError
 from cerebro_nas.journal._parse import Parsed
 from cerebro_nas.journal._parse import parse
 
-__all__ = ["SCHEMA", "DamagedJournalError", "DirectoryLock", "Journal", "Parsed", "Record", "parse"]
+__all__ = ["DamagedJournalError", "DirectoryLock", "Journal", "Parsed", "Record", "SCHEMA", "parse"]
