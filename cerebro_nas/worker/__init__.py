@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from cerebro_nas.worker._allowed import UnsafeModelError
+from cerebro_nas.worker._allowed import check_objects
+from cerebro_nas.worker._allowed import parse_json
 from cerebro_nas.worker._errors import CandidateError
 from cerebro_nas.worker._spec import CandidateSpec
 from cerebro_nas.worker._spec import ColumnSpec
@@ -28,8 +31,11 @@ __all__ = [
     "SearchSpec",
     "ShardSpec",
     "UnitResult",
+    "UnsafeModelError",
     "build_model",
+    "check_objects",
     "dump_state",
+    "parse_json",
     "restore_state",
 ]
 

@@ -11,6 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from cerebro_nas.worker._allowed import check_objects
+from cerebro_nas.worker._allowed import parse_json
 from cerebro_nas.worker._layers import CUSTOM_OBJECTS
 from cerebro_nas.worker._spec import CandidateSpec
 
@@ -21,8 +23,10 @@ def build_model(spec: CandidateSpec) -> keras.Model:
     Preprocessing layers get the statistics in `spec.adapted`. Global random states are left as they were.
 
     Raises:
+        UnsafeModelError: the specification names what no model is made of; nothing of it was executed.
         ValueError: Keras refuses the specification.
     """
+    check_spec(spec)
     with _seeded(spec.seed):
         model = keras.models.model_from_json(spec.model, custom_objects=CUSTOM_OBJECTS)
         # Keras changes what it deserialises in place.
@@ -37,6 +41,18 @@ def build_model(spec: CandidateSpec) -> keras.Model:
     model.optimizer.build(model.trainable_variables)
     _build_metrics(model)
     return model
+
+
+def check_spec(spec: CandidateSpec) -> None:
+    """Refuse a specification, which may come from the store or the wire, that names anything but parts of models.
+
+    Raises:
+        UnsafeModelError: it does.
+        ValueError: its text is no JSON.
+    """
+    registered = {*CUSTOM_OBJECTS, *keras.saving.get_custom_objects()}
+    parts = [parse_json(spec.model), spec.optimizer, list(spec.loss), [list(group) for group in spec.metrics]]
+    check_objects(parts, registered, "The specification of a candidate")
 
 
 def adapt(model: keras.Model, spec: CandidateSpec) -> None:

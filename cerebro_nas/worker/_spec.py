@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
+
+from cerebro_nas.worker._allowed import parse_json
 
 
 @dataclass(frozen=True)
@@ -76,19 +81,20 @@ class SearchSpec:
 
     @classmethod
     def from_json(cls, text: str) -> SearchSpec:
-        """Rebuild from `to_json`'s text."""
-        raw = json.loads(text)
+        """Rebuild from `to_json`'s text.
+
+        Raises:
+            ValueError: it is no such text; the message names the part that is not.
+        """
+        raw = _object(parse_json(text), _SEARCH, "a search")
         return cls(
-            data_url=raw["data_url"],
-            state_url=raw["state_url"],
-            shards=tuple(ShardSpec(**s) for s in raw["shards"]),
-            features=tuple(tuple(_column(c) for c in group) for group in raw["features"]),
-            labels=tuple(_column(c) for c in raw["labels"]),
-            targets=tuple(raw["targets"]),
-            seed=raw["seed"],
-            batch_size=raw["batch_size"],
-            threads=raw["threads"],
-            checkpoint=raw["checkpoint"],
+            **{
+                **raw,
+                "shards": tuple(ShardSpec(**_object(shard, _SHARD, "a shard")) for shard in raw["shards"]),
+                "features": tuple(tuple(_column(c) for c in _list(group, "features")) for group in raw["features"]),
+                "labels": tuple(_column(c) for c in raw["labels"]),
+                "targets": tuple(raw["targets"]),
+            }
         )
 
 
@@ -124,12 +130,109 @@ class CandidateSpec:
 
     @classmethod
     def from_json(cls, text: str) -> CandidateSpec:
-        """Rebuild from `to_json`'s text."""
-        raw = json.loads(text)
-        raw["loss"] = tuple(raw["loss"])
-        raw["metrics"] = tuple(tuple(m) for m in raw["metrics"])
-        return cls(**raw)
+        """Rebuild from `to_json`'s text.
+
+        Raises:
+            ValueError: it is no such text; the message names the part that is not.
+        """
+        raw = _object(parse_json(text), _CANDIDATE, "a candidate")
+        metrics = tuple(tuple(_list(group, "metrics")) for group in raw["metrics"])
+        return cls(**{**raw, "loss": tuple(raw["loss"]), "metrics": metrics})
 
 
-def _column(raw: dict[str, Any]) -> ColumnSpec:
-    return ColumnSpec(name=raw["name"], shape=tuple(raw["shape"]), dtype=raw["dtype"], encoding=raw["encoding"])
+# --- reading what may have been changed -------------------------------------------------------------------------------
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kind)
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list) and len(value) <= 32 and all(_is_count(size) for size in value)
+
+
+def _is_list_of_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
+def _is_adapted(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(layer, dict) and all(_is_list_of_numbers(numbers) for numbers in layer.values())
+        for layer in value.values()
+    )
+
+
+def _is_list_of_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number) for number in value
+    )
+
+
+_Fields = Mapping[str, Callable[[Any], bool]]
+
+_COLUMN: _Fields = {"name": _is(str), "shape": _is_shape, "dtype": _is(str), "encoding": _is(str)}
+_SHARD: _Fields = {
+    "split": _is(str),
+    "index": _is_count,
+    "path": _is(str),
+    "rows": _is_count,
+    "nbytes": _is_count,
+    "sha256": _is(str),
+}
+_SEARCH: _Fields = {
+    "data_url": _is(str),
+    "state_url": _is(str),
+    "shards": _is(list),
+    "features": _is(list),
+    "labels": _is(list),
+    "targets": _is_list_of_objects,
+    "seed": _is_integer,
+    "batch_size": _is_count,
+    "threads": _is_count,
+    "checkpoint": _is(bool),
+}
+_CANDIDATE: _Fields = {
+    "trial": _is(str),
+    "model": _is(str),
+    "optimizer": _is(dict),
+    "loss": _is(list),
+    "metrics": _is(list),
+    "adapted": _is_adapted,
+    "seed": _is_count,
+    "parameters": _is_count,
+}
+
+
+def _object(value: Any, fields: _Fields, what: str) -> dict[str, Any]:
+    """The value, which must have these fields and no others."""
+    if not isinstance(value, dict):
+        raise ValueError(f"The specification of {what} must be an object. Received: {type(value).__name__}.")
+    if value.keys() != fields.keys():
+        odd = sorted(map(str, value.keys() ^ fields.keys()))[:5]
+        raise ValueError(
+            f"The specification of {what} must have the fields {', '.join(fields)}. Received: {odd} amiss."
+        )
+    for name, fits in fields.items():
+        if not fits(value[name]):
+            shown = repr(value[name])[:80]
+            raise ValueError(f"The specification of {what} has a field that it cannot have. Received: {name}={shown}.")
+    return value
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"The specification has a field that it cannot have. Received: {name} of {value!r:.80}.")
+    return value
+
+
+def _column(raw: Any) -> ColumnSpec:
+    found = _object(raw, _COLUMN, "a column")
+    return ColumnSpec(**{**found, "shape": tuple(found["shape"])})

@@ -1,0 +1,86 @@
+"""Specifications come back from their text, and a text that was changed gives one clear error."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cerebro_nas.worker import CandidateSpec
+from cerebro_nas.worker import ColumnSpec
+from cerebro_nas.worker import SearchSpec
+from cerebro_nas.worker import ShardSpec
+
+CANDIDATE = CandidateSpec(
+    "t", "{}", {"class_name": "Adam"}, ("mse", {"a": 1}), (("mae",), ()), {"n": {"mean": [0.5]}}, seed=2, parameters=3
+)
+COLUMN = ColumnSpec("x", (8, 8), "uint8", "npy")
+SEARCH = SearchSpec(
+    "data", "states", (ShardSpec("train", 0, "p", 1, 2),), ((COLUMN,), (COLUMN, COLUMN)), (COLUMN,), ({},), 7, 16
+)
+
+
+def test_they_come_back() -> None:
+    assert CandidateSpec.from_json(CANDIDATE.to_json()) == CANDIDATE
+    assert SearchSpec.from_json(SEARCH.to_json()) == SEARCH
+
+
+@pytest.mark.case(24)
+@pytest.mark.parametrize("kind", [CandidateSpec, SearchSpec])
+@pytest.mark.parametrize("text", ["", "{", "null", "3", "[]", "[" * 200_000, "{}", '{"trial": "t"}', "9" * 5000])
+def test_other_texts_are_refused(kind: type[CandidateSpec] | type[SearchSpec], text: str) -> None:
+    with pytest.raises(ValueError, match="."):
+        kind.from_json(text)
+
+
+_WRONG: list[tuple[CandidateSpec | SearchSpec, str, Any]] = [
+    (CANDIDATE, "trial", 3),
+    (CANDIDATE, "model", {}),
+    (CANDIDATE, "optimizer", "adam"),
+    (CANDIDATE, "loss", "mse"),
+    (CANDIDATE, "metrics", [3]),
+    (CANDIDATE, "adapted", {"n": [1.0]}),
+    (CANDIDATE, "adapted", {"n": {"mean": [float("nan")]}}),
+    (CANDIDATE, "adapted", {"n": {"mean": [1e400]}}),
+    (CANDIDATE, "seed", "0"),
+    (CANDIDATE, "seed", 10**30),
+    (CANDIDATE, "parameters", True),
+    (CANDIDATE, "parameters", -1),
+    (SEARCH, "data_url", None),
+    (SEARCH, "shards", [{"split": "train"}]),
+    (SEARCH, "shards", [3]),
+    (SEARCH, "features", [[3]]),
+    (SEARCH, "features", [3]),
+    (SEARCH, "labels", [{"name": "x", "shape": [-1], "dtype": "uint8", "encoding": "npy"}]),
+    (SEARCH, "labels", [{"name": "x", "shape": "8", "dtype": "uint8", "encoding": "npy"}]),
+    (SEARCH, "targets", [3]),
+    (SEARCH, "batch_size", 1.5),
+    (SEARCH, "checkpoint", 1),
+]
+
+
+@pytest.mark.case(24)
+@pytest.mark.parametrize(("spec", "field", "value"), _WRONG)
+def test_a_field_of_another_type_is_named(spec: CandidateSpec | SearchSpec, field: str, value: Any) -> None:
+    changed = {**dataclasses.asdict(spec), field: value}
+    with pytest.raises(ValueError, match="specification.*Received: "):
+        type(spec).from_json(json.dumps(changed))
+
+
+@given(st.data(), st.sampled_from([CANDIDATE, SEARCH]))
+def test_any_change_of_a_field_is_read_or_refused(data: st.DataObject, spec: CandidateSpec | SearchSpec) -> None:
+    plain = dataclasses.asdict(spec)
+    field = data.draw(st.sampled_from(sorted(plain)))
+    leaves = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3))
+    nested = st.recursive(
+        leaves, lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=3), x, max_size=3)
+    )
+    plain[field] = data.draw(nested)
+    try:
+        type(spec).from_json(json.dumps(plain))
+    except ValueError:
+        return
