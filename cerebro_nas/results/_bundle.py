@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.storage import Best
 from cerebro_nas.storage import StateFiles
 from cerebro_nas.worker import CandidateSpec
 from cerebro_nas.worker import ColumnSpec
@@ -100,14 +101,18 @@ class ModelSource:
             )
         return replace(self, output_columns=tuple(names))
 
-    def load(self, trial: str, generation: int) -> keras.Model:
-        """Build the model of a trial, compiled, with the state of `generation`."""
+    def best(self, trial: str) -> Best | None:
+        """The state of a trial that the search marked best, if any."""
+        return StateFiles(self.states_url).best(trial)
+
+    def load(self, trial: str, name: str) -> keras.Model:
+        """Build the model of a trial, compiled, with the state that the store calls `name`."""
         from cerebro_nas.worker import build_model
         from cerebro_nas.worker import restore_state
 
         states = StateFiles(self.states_url)
         model = build_model(CandidateSpec.from_json(states.read_spec(trial)))
-        restore_state(model, states.read(trial, generation))
+        restore_state(model, states.read(trial, name))
         return model
 
     def assemble(self, columns: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:

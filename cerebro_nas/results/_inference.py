@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _CACHED_MODELS = 2
 
 
-def transform(df: DataFrame, source: ModelSource, trial: str, generation: int) -> DataFrame:
+def transform(df: DataFrame, source: ModelSource, trial: str, name: str) -> DataFrame:
     """Add raw outputs and predicted labels to `df`; see `TrialModel.transform`."""
     from pyspark.sql import functions as F
     from pyspark.sql.pandas.functions import pandas_udf
@@ -46,7 +46,7 @@ def transform(df: DataFrame, source: ModelSource, trial: str, generation: int) -
         struct.add(f"prediction_{number}", _label_type(output))
 
     def predict(batches: Iterator[Any]) -> Iterator[pd.DataFrame]:
-        model = load_cached(source, trial, generation)
+        model = load_cached(source, trial, name)
         for batch in batches:
             series = batch if isinstance(batch, tuple) else (batch,)
             columns = {spec.name: to_tensor(column, spec) for spec, column in zip(specs, series, strict=True)}
@@ -66,7 +66,7 @@ def transform(df: DataFrame, source: ModelSource, trial: str, generation: int) -
     return found.drop("__found")
 
 
-def evaluate(df: DataFrame, source: ModelSource, trial: str, generation: int) -> dict[str, float]:
+def evaluate(df: DataFrame, source: ModelSource, trial: str, name: str) -> dict[str, float]:
     """Loss and metrics over all rows of `df`; see `TrialModel.evaluate`."""
     specs = feature_specs(source)
     labels = [output.column for output in source.outputs]
@@ -78,7 +78,7 @@ def evaluate(df: DataFrame, source: ModelSource, trial: str, generation: int) ->
     def measure(frames: Iterable[pd.DataFrame]) -> Iterable[pd.DataFrame]:
         import pandas as pd
 
-        model = load_cached(source, trial, generation)
+        model = load_cached(source, trial, name)
         for frame in frames:
             try:
                 given = dict(zip(names, (frame[name] for name in frame.columns), strict=True))
@@ -136,14 +136,14 @@ def raw_outputs(model: keras.Model, inputs: list[NDArray[Any]], batch_size: int)
 
 
 @functools.lru_cache(maxsize=_CACHED_MODELS)
-def load_cached(source: ModelSource, trial: str, generation: int) -> keras.Model:
+def load_cached(source: ModelSource, trial: str, name: str) -> keras.Model:
     """Load a model once per process: Spark uses its Python workers again."""
     from cerebro_nas.tracking import load_tensorflow
     from cerebro_nas.tracking import quiet_libraries
 
     quiet_libraries()
     load_tensorflow()
-    return source.load(trial, generation)
+    return source.load(trial, name)
 
 
 def feature_specs(source: ModelSource) -> list[ColumnSpec]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 from typing import Any
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.errors import StoreError
 from cerebro_nas.results import _inference
 from cerebro_nas.results._arrays import model_inputs
 from cerebro_nas.results._arrays import per_head
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from cerebro_nas.results._bundle import ModelSource
+    from cerebro_nas.storage import Best
     from cerebro_nas.tracking import TrialRecord
 
 
@@ -25,22 +28,32 @@ class TrialModel:
         trial: its identifier.
         hyperparameters: active hyperparameters.
         history: metrics per epoch by name, as Keras' `History.history`.
-        best_epoch: epoch (from 0) that the weights are of.
     """
 
     def __init__(
-        self, record: TrialRecord, source: ModelSource, *, best_epoch: int, history: dict[str, list[float]]
+        self, record: TrialRecord, source: ModelSource, *, recorded_epoch: int, history: dict[str, list[float]]
     ) -> None:
         self.trial = record.trial
         self.hyperparameters = dict(record.hyperparameters)
         self.history = history
-        self.best_epoch = best_epoch
+        self._recorded_epoch = recorded_epoch
+        self._warned = False
         self._source = source
 
     @property
+    def best_epoch(self) -> int:
+        """Epoch (from 0) that the weights are of.
+
+        Raises:
+            StoreError: no epoch of the trial was stored.
+            CorruptStateError: the mark of the best one is damaged.
+        """
+        return self._best().epoch
+
+    @property
     def generation(self) -> int:
-        """Number of train units in the weights."""
-        return (self.best_epoch + 1) * self._source.train_shards
+        """Number of train units in the weights; raises what `best_epoch` does."""
+        return self._best().generation
 
     def keras(self) -> Model:
         """Load the compiled Keras model; each call gives a copy of its own.
@@ -49,7 +62,7 @@ class TrialModel:
             StoreError: the state is not in the store any more.
             CorruptStateError: the state is damaged.
         """
-        return self._source.load(self.trial, self.generation)
+        return self._source.load(self.trial, self._best().name)
 
     def get_history(self) -> dict[str, list[float]]:
         """Return `history`."""
@@ -65,7 +78,7 @@ class TrialModel:
             `df` with, for each label, `<label>__output` (array of float: probabilities, or the numbers predicted) and
             `<label>__prediction` (the label itself).
         """
-        return _inference.transform(df, self._source, self.trial, self.generation)
+        return _inference.transform(df, self._source, self.trial, self._best().name)
 
     def predict(self, x: Any, batch_size: int = 32) -> Any:
         """Predict labels: see `HyperHyperModel.predict`."""
@@ -87,17 +100,35 @@ class TrialModel:
                 f"Received: x of type {type(x).__name__}, y of type {type(y).__name__}. Change one of them."
             )
         if _is_dataframe(x):
-            return _inference.evaluate(x, self._source, self.trial, self.generation)
+            return _inference.evaluate(x, self._source, self.trial, self._best().name)
         labels = per_head(y, len(self._source.outputs), "y")
         return _inference.evaluate_arrays(
             self._loaded(), self._source, model_inputs(x, self._source), labels, batch_size
         )
 
     def _loaded(self) -> Model:
-        return _inference.load_cached(self._source, self.trial, self.generation)
+        return _inference.load_cached(self._source, self.trial, self._best().name)
+
+    def _best(self) -> Best:
+        # Read each time: a search that was resumed may have marked a better one, and removed this.
+        best = self._source.best(self.trial)
+        if best is None:
+            raise StoreError(
+                f"Trial {self.trial!r} has no weights in {self._source.states_url}: its workers were lost before the "
+                "state of an epoch was stored, or its files were removed. Take another trial of the leaderboard, or "
+                "search again."
+            )
+        if best.epoch != self._recorded_epoch and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"Trial {self.trial!r} was best after epoch {self._recorded_epoch}, whose weights were not stored: its "
+                f"worker was lost before. Those of epoch {best.epoch} are used, the best of those that were stored.",
+                stacklevel=3,
+            )
+        return best
 
     def __repr__(self) -> str:
-        return f"TrialModel(trial={self.trial!r}, best_epoch={self.best_epoch})"
+        return f"TrialModel(trial={self.trial!r}, best_epoch={self._recorded_epoch})"
 
 
 def _is_dataframe(x: Any) -> bool:

@@ -137,7 +137,7 @@ class ModelSelectionResult:
 
     def _model(self, record: TrialRecord) -> TrialModel:
         epoch = record.best_epoch(self._objective, self._direction)
-        return TrialModel(record, self._source, best_epoch=epoch or 0, history=_columns(record))
+        return TrialModel(record, self._source, recorded_epoch=epoch or 0, history=_columns(record))
 
 
 def _columns(record: TrialRecord) -> dict[str, list[Any]]:

@@ -1,113 +1,276 @@
-"""States of candidates on disk: `<url>/<trial>/state-<generation>.safetensors`, each with a manifest.
+"""States of candidates on disk: `<url>/<trial>/state-<name>.safetensors`, each with a manifest beside it.
 
-A worker writes and removes, the driver marks and reads; each file has one writer at a time and appears whole, so the
-two need no lock.
+Workers write, each state under a name that no other write ever has, and the driver alone removes. So a worker that
+comes back from the dead adds a file that nobody counts on, and takes none away.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
+import os
+import re
+import secrets
+from collections.abc import Callable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from cerebro_nas.errors import ConfigError
 from cerebro_nas.errors import CorruptStateError
+from cerebro_nas.errors import StoreError
+from cerebro_nas.storage._files import OWN_TEMPORARY
+from cerebro_nas.storage._files import TEMPORARY
 from cerebro_nas.storage._files import read_file
+from cerebro_nas.storage._files import store_error
 from cerebro_nas.storage._files import write_atomic
+from cerebro_nas.storage._files import write_error
+from cerebro_nas.storage._files import write_together
 from cerebro_nas.storage._names import check_name
 from cerebro_nas.storage._names import local_path
+from cerebro_nas.storage._retry import retry
+from cerebro_nas.storage._sealed import read_sealed
+from cerebro_nas.storage._sealed import seal
 
-_KEPT = 2
+T = TypeVar("T")
+
+_NAME = re.compile(r"(\d{6,18})-[0-9a-f]{8}")
+_FILE = re.compile(rf"state-({_NAME.pattern})\.(?:json|safetensors)")
+_SPEC_LIMIT = 2**26
+_MANIFEST = {"name": str, "generation": int, "size": int, "sha256": str}
+_BEST = {"name": str, "generation": int, "epoch": int}
+
+
+@dataclass(frozen=True)
+class Best:
+    """The state of a trial that was marked best.
+
+    Attributes:
+        name: what `StateFiles.write` called it.
+        generation: train units in it.
+        epoch: epoch, from 0, whose evaluation found it best.
+    """
+
+    name: str
+    generation: int
+    epoch: int
 
 
 class StateFiles:
     """The states of all trials of a search.
 
-    Of each trial the last two generations are kept, and the one marked best.
-
     Args:
-        url: directory of states.
+        url: directory of states. `write_spec` makes it; where it is gone, no worker makes it again.
     """
 
     def __init__(self, url: str) -> None:
         self._root = local_path(url)
 
-    def write(self, trial: str, generation: int, payload: bytes) -> None:
-        """Write a state, then remove those that are neither recent nor best.
+    # --- states -------------------------------------------------------------------------------------------------------
+
+    def write(self, trial: str, generation: int, payload: bytes) -> str:
+        """Write a state and give the name under which it can be read.
+
+        Raises:
+            StoreError: it could not be written; nothing is left of it.
+        """
+        directory, name = self._directory(trial), f"{generation:06d}-{secrets.token_hex(4)}"
+        _check_state(name)
+        try:
+            retry(lambda: directory.mkdir(exist_ok=True))
+        except OSError as error:
+            raise write_error(directory / f"state-{name}.safetensors", len(payload), error) from error
+        digest = hashlib.sha256(payload).hexdigest()
+        manifest = seal({"name": name, "generation": generation, "size": len(payload), "sha256": digest})
+        try:
+            # The manifest comes last: a state without one is not there.
+            write_together(directory, {f"state-{name}.safetensors": payload, f"state-{name}.json": manifest})
+        except StoreError:
+            with contextlib.suppress(OSError):
+                self.remove(trial, [name])
+            raise
+        return name
+
+    def read(self, trial: str, name: str) -> bytes:
+        """Read a state and verify it against its manifest.
+
+        Raises:
+            StoreError: it is not there, or cannot be read.
+            CorruptStateError: it is damaged.
+        """
+        generation = _check_state(name)
+        directory = self._directory(trial)
+        path = directory / f"state-{name}.safetensors"
+        manifest = read_sealed(directory / f"state-{name}.json", _MANIFEST)
+        if (manifest["name"], manifest["generation"]) != (name, generation):
+            raise CorruptStateError(f"{path} has the manifest of state {manifest['name']!r}. It is not used.")
+        size, there = manifest["size"], _call(path, path.stat).st_size
+        payload = read_file(path) if there == size else b""
+        if len(payload) != size or hashlib.sha256(payload).hexdigest() != manifest["sha256"]:
+            raise CorruptStateError(
+                f"{path} is damaged: its {there} bytes are not the {size} of its manifest. It is not used."
+            )
+        return payload
+
+    def names(self, trial: str) -> list[str]:
+        """Names of the states that are there, whole, oldest generation first.
+
+        Raises:
+            StoreError: the directory cannot be listed.
+        """
+        files = self._files(trial)
+        whole = _state_names(files, ".json") & _state_names(files, ".safetensors")
+        return sorted(whole, key=lambda name: (_check_state(name), name))
+
+    def remove(self, trial: str, names: Iterable[str]) -> None:
+        """Remove states; those that are not there need not be.
+
+        Raises:
+            StoreError: one could not be removed.
+        """
+        directory = self._directory(trial)
+        for name in names:
+            _check_state(name)
+            # Manifest first, so that no reader finds a manifest without its state.
+            for suffix in ("json", "safetensors"):
+                _unlink(directory / f"state-{name}.{suffix}")
+
+    def keep_only(self, trial: str, names: Iterable[str]) -> None:
+        """Remove every other state of a trial, and what writes that were cut short have left.
+
+        A state that a worker is about to finish may be among them: for trials that have ended, or do not run yet.
+
+        Raises:
+            StoreError: a file could not be removed.
+        """
+        kept = set(names)
+        directory = self._directory(trial)
+        for file in self._files(trial):
+            state = _FILE.fullmatch(file)
+            # What this process writes just now is no leftover.
+            stale = file.startswith(TEMPORARY) and not file.startswith(OWN_TEMPORARY)
+            if stale or (state is not None and state[1] not in kept):
+                _unlink(directory / file)
+
+    # --- the best one -------------------------------------------------------------------------------------------------
+
+    def mark_best(self, trial: str, name: str, generation: int, epoch: int) -> None:
+        """Note which state is the trial's best so far.
+
+        Raises:
+            StoreError: the mark could not be written.
+        """
+        if _check_state(name) != generation:
+            raise ConfigError(f"`generation` must be that of the state. Received: {generation=} for {name=}. Pass it.")
+        mark = seal({"name": name, "generation": generation, "epoch": epoch})
+        write_together(self._directory(trial), {"best.json": mark})
+
+    def best(self, trial: str) -> Best | None:
+        """The state marked best, if any.
+
+        Raises:
+            StoreError: the mark cannot be read.
+            CorruptStateError: it is damaged.
+        """
+        path = self._directory(trial) / "best.json"
+        if not _call(path, path.exists):
+            return None
+        found = read_sealed(path, _BEST)
+        best = Best(str(found["name"]), int(found["generation"]), int(found["epoch"]))
+        if _generation(best.name) != best.generation:
+            raise CorruptStateError(f"{path} names the state {best.name!r} for generation {best.generation}.")
+        return best
+
+    def read_best(self, trial: str) -> bytes:
+        """Read the state marked best.
+
+        Raises:
+            StoreError: none is marked, or it is not there.
+            CorruptStateError: the mark or the state is damaged.
+        """
+        best = self.best(trial)
+        if best is None:
+            raise StoreError(
+                f"Trial {trial!r} has no state marked best in {self._directory(trial)}: none of its epochs was stored "
+                "before its worker or the search ended. Run the search again to train it further."
+            )
+        return self.read(trial, best.name)
+
+    # --- what defines a candidate -------------------------------------------------------------------------------------
+
+    def write_spec(self, trial: str, text: str) -> None:
+        """Write what defines the candidate (JSON).
 
         Raises:
             StoreError: it could not be written.
         """
-        directory = self._directory(trial)
-        write_atomic(directory / f"state-{generation}.safetensors", payload)
-        manifest = {"generation": generation, "size": len(payload), "sha256": hashlib.sha256(payload).hexdigest()}
-        # The manifest comes last: a state without one is not there.
-        write_atomic(directory / f"state-{generation}.json", json.dumps(manifest).encode())
-        kept = set(self.generations(trial)[-_KEPT:]) | {self.best(trial), generation}
-        self._remove(trial, [g for g in self.generations(trial) if g not in kept])
-
-    def read(self, trial: str, generation: int) -> bytes:
-        """Read a state and verify it against its manifest.
-
-        Raises:
-            StoreError: it is not there.
-            CorruptStateError: it is damaged.
-        """
-        directory = self._directory(trial)
-        manifest = self._manifest(directory / f"state-{generation}.json")
-        payload = read_file(directory / f"state-{generation}.safetensors")
-        if len(payload) != manifest.get("size") or hashlib.sha256(payload).hexdigest() != manifest.get("sha256"):
-            raise CorruptStateError(
-                f"State {generation} of trial {trial!r} in {directory} does not match its manifest: "
-                f"{len(payload)} bytes where {manifest.get('size')} were written. It is not used."
-            )
-        return payload
-
-    def generations(self, trial: str) -> list[int]:
-        """Generations that are there, ascending."""
-        names = [path.stem.removeprefix("state-") for path in self._directory(trial).glob("state-*.json")]
-        return sorted(int(name) for name in names if name.isdigit())
-
-    def mark_best(self, trial: str, generation: int) -> None:
-        """Keep this generation (written already, or about to be) until another one is marked."""
-        write_atomic(self._directory(trial) / "best.json", json.dumps({"generation": generation}).encode())
-
-    def best(self, trial: str) -> int | None:
-        """The generation marked best, if any."""
-        path = self._directory(trial) / "best.json"
-        if not path.exists():
-            return None
-        generation = self._manifest(path).get("generation")
-        return generation if isinstance(generation, int) else None
-
-    def write_spec(self, trial: str, text: str) -> None:
-        """Write what defines the candidate (JSON)."""
         write_atomic(self._directory(trial) / "spec.json", text.encode())
 
     def read_spec(self, trial: str) -> str:
-        """Read what `write_spec` wrote."""
-        return read_file(self._directory(trial) / "spec.json").decode()
+        """Read what `write_spec` wrote.
 
-    def delete_others(self, trial: str) -> None:
-        """Remove every generation but the best one; without a mark nothing is removed."""
-        best = self.best(trial)
-        if best is not None:
-            self._remove(trial, [g for g in self.generations(trial) if g != best])
+        Raises:
+            StoreError: it is not there, or cannot be read.
+            CorruptStateError: it is no text, or far too long for one.
+        """
+        path = self._directory(trial) / "spec.json"
+        data = read_file(path, _SPEC_LIMIT + 1)
+        if len(data) > _SPEC_LIMIT:
+            raise CorruptStateError(f"{path} is damaged: it is longer than {_SPEC_LIMIT} bytes. It is not used.")
+        try:
+            return data.decode()
+        except UnicodeDecodeError as error:
+            raise CorruptStateError(f"{path} is damaged: {error}. It is not used.") from error
+
+    def trials(self) -> list[str]:
+        """Trials that have a directory here, sorted.
+
+        Raises:
+            StoreError: the directory cannot be listed.
+        """
+        found = [self._root / name for name in _list(self._root) if not name.startswith(".")]
+        return [path.name for path in found if _call(path, path.is_dir)]
 
     def _directory(self, trial: str) -> Path:
         return self._root / check_name(trial)
 
-    def _remove(self, trial: str, generations: list[int]) -> None:
-        directory = self._directory(trial)
-        for generation in generations:
-            # Manifest first, so that no reader finds a manifest without its state.
-            for suffix in ("json", "safetensors"):
-                (directory / f"state-{generation}.{suffix}").unlink(missing_ok=True)
+    def _files(self, trial: str) -> list[str]:
+        return _list(self._directory(trial))
 
-    def _manifest(self, path: Path) -> dict[str, object]:
-        try:
-            found = json.loads(read_file(path))
-        except ValueError as error:
-            raise CorruptStateError(f"{path} is damaged: {error}. The state that it describes is not used.") from error
-        if not isinstance(found, dict):
-            raise CorruptStateError(f"{path} is damaged: it holds no object. The state that it describes is not used.")
-        return found
+
+def _generation(name: str) -> int | None:
+    found = _NAME.fullmatch(name)
+    return int(found[1]) if found is not None else None
+
+
+def _check_state(name: str) -> int:
+    """Refuse what is no name of a state, which could lead elsewhere; give its generation."""
+    generation = _generation(name)
+    if generation is None:
+        raise StoreError(f"No state is called {name!r}. Names are like '000012-1f2e3d4c'; take one that `write` gave.")
+    return generation
+
+
+def _state_names(files: Iterable[str], suffix: str) -> set[str]:
+    return {found[1] for file in files if file.endswith(suffix) and (found := _FILE.fullmatch(file)) is not None}
+
+
+def _list(directory: Path) -> list[str]:
+    try:
+        return sorted(_call(directory, lambda: os.listdir(directory)))  # noqa: PTH208 - names, not paths
+    except StoreError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return []
+        raise
+
+
+def _unlink(path: Path) -> None:
+    _call(path, lambda: path.unlink(missing_ok=True))
+
+
+def _call(path: Path, call: Callable[[], T]) -> T:
+    try:
+        return retry(call)
+    except OSError as error:
+        raise store_error(f"{path} is out of reach: {error}. Check permissions and the store.", error) from error

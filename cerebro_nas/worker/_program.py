@@ -28,6 +28,7 @@ from typing import TypeVar
 
 from cerebro_nas.errors import AuthenticationError
 from cerebro_nas.errors import CerebroNasError
+from cerebro_nas.errors import CorruptStateError
 from cerebro_nas.errors import ProtocolError
 from cerebro_nas.errors import StoreError
 from cerebro_nas.worker._checkpoints import Checkpoints
@@ -65,7 +66,6 @@ _LOGGER = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 2.0
 _LONELY_SECONDS = 30.0
 _RETRY_SECONDS = 0.25
-_STORE_WAIT_SECONDS = 5.0
 _MESSAGE_LIMIT = 8000
 _PR_SET_PDEATHSIG = 1
 
@@ -147,6 +147,8 @@ class _Worker:
             message = self._inbox.get()
             if isinstance(message, DropMessage):
                 self._states.drop(message.trial)
+                if self._checkpoints is not None:
+                    self._checkpoints.forget(message.trial)
             elif isinstance(message, LoadMessage):
                 self._load(message)
             else:
@@ -174,7 +176,7 @@ class _Worker:
         if search.checkpoint:
             self._checkpoints = Checkpoints(
                 self._store,
-                lambda trial, generation: self._tell(Stored(trial, generation)),
+                lambda unit, generation, name: self._tell(Stored(unit, generation, name)),
                 lambda message: self._tell(Warned(message[:_MESSAGE_LIMIT])),
                 epoch_generations=max(1, sum(shard.split == "train" for shard in search.shards)),
             )
@@ -274,7 +276,7 @@ class _Worker:
         if result.state is not None:
             self._states.put(unit.trial, result.generation, result.state)
             if self._checkpoints is not None and unit.phase == "train":
-                self._checkpoints.put(unit.trial, result.generation, result.state)
+                self._checkpoints.put(unit, result.generation, result.state, result.report.seconds)
         detail = {
             **result.report.detail,
             "bytes_hopped": float(self._bytes_hopped),
@@ -306,15 +308,18 @@ class _Worker:
             return None
 
     def _fetch_from_store(self, message: RunMessage) -> bytes | None:
-        if self._store is None:
+        # Only what the driver took in: another state of this generation may be of a lineage that was given up. It was
+        # there before the driver knew its name, and nobody looked for it before, so there is nothing to wait for.
+        trial, state = message.unit.trial, message.state
+        if self._store is None or not state.stored:
             return None
-        # States are stored behind the training loop's back, and no store tells us when one arrives.
-        deadline = time.monotonic() + (0.0 if message.state.stored else _STORE_WAIT_SECONDS)
-        while True:
-            try:
-                return self._store.read(message.unit.trial, message.state.generation)
-            except StoreError as error:
-                if time.monotonic() >= deadline:
-                    _LOGGER.warning("%s", error)
-                    return None
-            threading.Event().wait(_RETRY_SECONDS)
+        try:
+            return self._store.read(trial, state.stored)
+        except CorruptStateError as error:
+            raise _StateMissing(
+                f"State {state.generation} of trial {trial} is corrupt in the store, and no worker has it: {error} "
+                "The trial goes on from the state stored before it, or from its initial weights."
+            ) from error
+        except StoreError as error:
+            _LOGGER.warning("%s", error)
+            return None
