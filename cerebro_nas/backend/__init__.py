@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cerebro_nas.backend._base import LoadCommand
     from cerebro_nas.backend._base import RunCommand
     from cerebro_nas.backend._base import WorkerCommand
+    from cerebro_nas.backend._tls import TlsConfig
     from cerebro_nas.backend.local import LocalBackend
     from cerebro_nas.backend.simulated import SimulatedBackend
     from cerebro_nas.backend.spark import SparkBackend
@@ -32,6 +33,7 @@ __all__ = [
     "RunCommand",
     "SimulatedBackend",
     "SparkBackend",
+    "TlsConfig",
     "WorkerCommand",
     "local_spark_session",
 ]
@@ -46,6 +48,7 @@ _HOME = {
     "RunCommand": "cerebro_nas.backend._base",
     "SimulatedBackend": "cerebro_nas.backend.simulated",
     "SparkBackend": "cerebro_nas.backend.spark",
+    "TlsConfig": "cerebro_nas.backend._tls",
     "WorkerCommand": "cerebro_nas.backend._base",
     "local_spark_session": "cerebro_nas.backend.spark",
 }

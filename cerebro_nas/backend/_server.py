@@ -5,16 +5,14 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from pyarrow import flight
-
 from cerebro_nas.backend._table import WorkerTable
 from cerebro_nas.errors import ProtocolError
 from cerebro_nas.worker.link import POLL_SECONDS
 from cerebro_nas.worker.link import WELCOME_SECONDS
+from cerebro_nas.worker.link import Route
+from cerebro_nas.worker.link import SealedServer
 from cerebro_nas.worker.link import Secret
-from cerebro_nas.worker.link import SecretRequired
-from cerebro_nas.worker.link import SupersededError
-from cerebro_nas.worker.link import location_of
+from cerebro_nas.worker.link import Tls
 from cerebro_nas.worker.messages import REPORT_LIMIT
 from cerebro_nas.worker.messages import Died
 from cerebro_nas.worker.messages import Empty
@@ -28,21 +26,21 @@ from cerebro_nas.worker.messages import decode
 from cerebro_nas.worker.messages import encode
 
 
-class ControlServer(flight.FlightServerBase):  # type: ignore[misc]  # Arrow ships no types
+class ControlServer(SealedServer):
     """Serves `register`, `poll`, `report`, `heartbeat` and `died`. Flight's own threads run it from construction on.
 
     Args:
         bind: address to listen on.
-        secret: what callers must present.
+        secret: of the search.
         table: what the calls act on.
+        tls: the certificate that both sides show; None for plain TCP.
     """
 
-    def __init__(self, bind: str, secret: Secret, table: WorkerTable) -> None:
-        # Flight's serve() is never called: all it adds is signal handlers, and those belong to the user's program.
-        super().__init__(location_of(bind, 0), middleware={"secret": SecretRequired(secret)})
+    def __init__(self, bind: str, secret: Secret, table: WorkerTable, tls: Tls | None = None) -> None:
         self._table = table
         self._search = ""
         self._announced = threading.Event()
+        super().__init__(bind, secret, Route.CONTROL, REPORT_LIMIT, tls)
 
     def announce(self, search: str) -> None:
         """Tell what the search is (`SearchSpec.to_json()`) to the workers that have registered, and that will."""
@@ -53,19 +51,10 @@ class ControlServer(flight.FlightServerBase):  # type: ignore[misc]  # Arrow shi
         """Have workers that wait for a search ask again, and so learn that there will be none."""
         self._announced.set()
 
-    def do_action(self, context: Any, action: Any) -> list[bytes]:
-        """Carry out one call; Flight calls this on a thread of its own."""
-        try:
-            return [encode(self._answer(action.type, action.body))]
-        except ProtocolError as error:
-            raise flight.FlightServerError(str(error)) from None
-        except SupersededError as error:
-            raise flight.FlightUnauthorizedError(str(error)) from None
+    def answer(self, name: str, body: bytes) -> bytes:
+        return encode(self._answer(name, body))
 
-    def _answer(self, name: str, body: Any) -> Welcome | Verdict | Empty | Any:
-        if len(body) > REPORT_LIMIT:
-            raise ProtocolError(f"A message may have {REPORT_LIMIT} bytes. Received: {len(body)} bytes.")
-        data = body.to_pybytes()
+    def _answer(self, name: str, data: bytes) -> Welcome | Verdict | Empty | Any:
         if name == "poll":
             return self._table.poll(decode(Poll, data, REPORT_LIMIT), POLL_SECONDS)
         if name == "report":

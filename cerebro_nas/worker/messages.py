@@ -7,6 +7,7 @@ against its annotations, and everything else is a `ProtocolError`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import types
 import typing
@@ -164,22 +165,37 @@ class Warned:
 
 
 @dataclass(frozen=True)
+class Leaving:
+    """This worker ends in order to come back as a fresh process; it says nothing after this."""
+
+    reason: str
+    kind: Literal["leaving"] = "leaving"
+
+
+@dataclass(frozen=True)
 class Report:
     """One piece of news. A worker numbers its reports from 1 without gaps, so that a repeated one is recognised."""
 
     worker: str
     attempt: int
     number: int
-    news: Done | Failed | Stored | Warned
+    news: Done | Failed | Stored | Warned | Leaving
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """A sign of life. `progress` is the engine's count of steps."""
+    """A sign of life.
+
+    Attributes:
+        progress: the engine's count of steps and of the other things it has got done; it never goes down.
+        busy: whether the thread that runs the units has anything to do.
+        peak_memory_bytes: largest resident size so far.
+    """
 
     worker: str
     attempt: int
     progress: int
+    busy: bool
     peak_memory_bytes: int
 
 
@@ -205,7 +221,33 @@ class StateTicket:
     generation: int
 
 
+@dataclass(frozen=True)
+class StateHeader:
+    """What precedes the bytes of a state, and proves that the worker that sends them is of this search."""
+
+    trial: str
+    generation: int
+    size: int
+
+
 # --- what starts a worker program (its first line of standard input) --------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tls:
+    """The certificate that every peer of a search shows and asks for, as PEM texts.
+
+    Attributes:
+        certificate: the certificate, with those between it and the authority.
+        key: its private key. It reaches the workers the way that the secret does.
+        authority: certificates that a peer's must lead up to.
+        name: the name in the certificate that peers look for.
+    """
+
+    certificate: str = field(repr=False)
+    key: str = field(repr=False)
+    authority: str = field(repr=False)
+    name: str
 
 
 @dataclass(frozen=True)
@@ -222,6 +264,10 @@ class WorkerConfig:
         parent: process id of the parent.
         paths: entries to put on the module search path.
         engine: `module:name` of the engine's class.
+        memory_limit: resident bytes above which the program makes way for a fresh one after a unit; None: never.
+        max_units: units after which it does so; None: never.
+        tls: how the calls are encrypted; None: they are not.
+        hooks: `module:function` that makes the `Hooks` of a test from `hook_data` and the worker's name.
     """
 
     driver: str
@@ -234,6 +280,11 @@ class WorkerConfig:
     die_with_parent: bool = False
     paths: tuple[str, ...] = ()
     engine: str = "cerebro_nas.worker:Engine"
+    memory_limit: int | None = None
+    max_units: int | None = None
+    tls: Tls | None = None
+    hooks: str = ""
+    hook_data: str = ""
 
 
 # --- the codec -------------------------------------------------------------------------------------------------------
@@ -256,6 +307,15 @@ def decode(kind: type[T], data: bytes, limit: int) -> T:
         raw = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"A {kind.__name__} message must be JSON: {error}.") from None
+    return from_plain(kind, raw)
+
+
+def from_plain(kind: type[T], raw: object) -> T:
+    """Turn what JSON gave into an instance of the dataclass `kind`.
+
+    Raises:
+        ProtocolError: it does not describe one.
+    """
     return typing.cast(T, _value(kind, raw, kind.__name__))
 
 
@@ -305,9 +365,14 @@ def _alternative(options: tuple[Any, ...], raw: Any, where: str) -> Any:
     raise ProtocolError(f"`{where}` must be one of the known messages. Received: kind={str(kind)[:40]!r}.")
 
 
+@functools.cache
+def _hints(hint: type[Any]) -> dict[str, Any]:
+    return typing.get_type_hints(hint)
+
+
 def _record(hint: type[Any], raw: Any, where: str) -> Any:
     _checked(isinstance(raw, dict), raw, hint, where)
-    hints = typing.get_type_hints(hint)
+    hints = _hints(hint)
     unknown = sorted(set(raw) - set(hints))
     if unknown:
         raise ProtocolError(f"`{where}` has a field that {hint.__name__} does not know. Received: {unknown[0][:40]!r}.")

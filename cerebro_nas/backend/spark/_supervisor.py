@@ -68,7 +68,7 @@ def supervise_worker(config: bytes, job: int, threads: int, gpus: int) -> str:
     context = TaskContext.get()
     first = job * _PER_JOB + (context.attemptNumber() if context is not None else 0) * _PER_TASK
     environment = worker_environment(threads, _gpu_addresses(context, gpus), base.paths)
-    link = DriverLink(base.driver, Secret(base.secret))
+    link = DriverLink(base.driver, Secret(base.secret), base.tls)
     scratch = _make_scratch(base.worker, first)
     try:
         for attempt in range(first, first + _PER_TASK):
