@@ -12,6 +12,7 @@ from cerebro_nas.data._types import PreparedData
 if TYPE_CHECKING:
     from cerebro_nas.data._check import check_arguments
     from cerebro_nas.data._prepare import prepare_data
+    from cerebro_nas.data._prepare import source_digest
     from cerebro_nas.data._prepared import check_fingerprint
     from cerebro_nas.data._prepared import load_prepared
     from cerebro_nas.data._unischema import PetastormField
@@ -27,6 +28,7 @@ __all__ = [
     "load_prepared",
     "prepare_data",
     "read_petastorm_schema",
+    "source_digest",
 ]
 
 _HOMES = {
@@ -36,6 +38,7 @@ _HOMES = {
     "load_prepared": "_prepared",
     "prepare_data": "_prepare",
     "read_petastorm_schema": "_unischema",
+    "source_digest": "_prepare",
 }
 
 

@@ -19,6 +19,9 @@ from cerebro_nas.data import _deal
 from cerebro_nas.data import _deal_locally
 from cerebro_nas.data._check import check_arguments
 from cerebro_nas.data._check import is_vector
+from cerebro_nas.data._digest import RowDigest
+from cerebro_nas.data._digest import digest_of
+from cerebro_nas.data._digest import row_hash
 from cerebro_nas.data._prepared import fingerprint
 from cerebro_nas.data._prepared import save_prepared
 from cerebro_nas.data._prepared import schema_of
@@ -120,30 +123,60 @@ def prepare_data(
     }
     store.create_owned(staging, "data set being made")
     try:
-        parts = _stage(df, plan)
+        parts, settings["source"] = _stage(df, plan)
         return _finish(df, store, url, plan, parts, input_shape, settings)
     finally:
         store.delete_owned(staging)
 
 
-def _stage(df: DataFrame, plan: StagePlan) -> list[StagedPart]:
+def source_digest(
+    df: DataFrame, *, feature_columns: Sequence[str], label_columns: Sequence[str], validation: float | str
+) -> str:
+    """Digest the rows that a data set would be made of, as `PreparedData.settings["source"]` has it.
+
+    It does not depend on the order of the rows. One Spark job; nothing is written.
+    """
+    columns = [_plain(df, name) for name in (*feature_columns, *label_columns)]
+    if isinstance(validation, str):
+        columns.append(_named(validation))
+    return str(digest_of(df, columns))
+
+
+def _stage(df: DataFrame, plan: StagePlan) -> tuple[list[StagedPart], str]:
+    """Write the rows as they come, and find out what is known of them all; also digest them."""
     names = [*plan.features, *plan.labels]
     columns = [_plain(df, name) for name in names]
     if plan.validation is not None:
         names.append("__is_valid")
         columns.append(_named(plan.validation))
         plan = replace(plan, validation="__is_valid")
+    columns.append(row_hash(columns))
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         import pyarrow as pa
         from pyspark import TaskContext
 
         context = TaskContext.get()
-        part = Stager(plan, context.partitionId() if context is not None else 0).run(_renamed(batches, names))
-        yield pa.RecordBatch.from_pydict({"part": [part.to_json()]})
+        digest = RowDigest()
+        rows = _renamed(_digested(batches, digest), names)
+        part = Stager(plan, context.partitionId() if context is not None else 0).run(rows)
+        seen = {"rows": [digest.rows], "xor": [digest.xor], "total": [digest.total]}
+        yield pa.RecordBatch.from_pydict({"part": [part.to_json()], **seen})
 
-    found = _numbered(df, columns).mapInArrow(run, "part string").collect()
-    return sorted((StagedPart.from_json(row["part"]) for row in found), key=lambda part: part.partition)
+    found = _numbered(df, columns).mapInArrow(run, "part string, rows long, xor long, total long").collect()
+    digest = RowDigest()
+    for row in found:
+        digest.merge(RowDigest(row["rows"], row["xor"], row["total"]))
+    parts = sorted((StagedPart.from_json(row["part"]) for row in found), key=lambda part: part.partition)
+    return parts, str(digest)
+
+
+def _digested(batches: Iterable[pa.RecordBatch], digest: RowDigest) -> Iterable[pa.RecordBatch]:
+    """Batches without their last column, the hashes, which `digest` takes in."""
+    for batch in batches:
+        hashes = batch.num_columns - 1
+        digest.add(batch.column(hashes).to_numpy(zero_copy_only=False))
+        yield batch.select(list(range(hashes)))
 
 
 def _plain(df: DataFrame, name: str) -> Column:
