@@ -78,9 +78,17 @@ class Backend(abc.ABC):
     def num_workers(self) -> int:
         """Number of workers that `start` brings up."""
 
+    @property
+    def min_workers(self) -> int:
+        """Workers below which a search that has begun had better wait, and give up in the end; 1 unless told."""
+        return 1
+
     @abc.abstractmethod
     def check(self) -> None:
-        """Check, in seconds and before any work, that `num_workers` workers can run.
+        """Check, in seconds and before any work, that the workers can run.
+
+        All `num_workers` of them, unless the user said that fewer are enough to begin with: the others join when
+        there is room for them.
 
         Raises:
             BackendError: there are fewer slots than workers, or something that workers need is missing.
@@ -118,6 +126,25 @@ class Backend(abc.ABC):
             BackendError: the backend itself has failed (the message says which worker and why).
         """
 
+    def stalled_seconds(self, worker: str) -> float | None:
+        """Seconds since the last sign that `worker` gets on with its unit; None: it runs none, or nobody knows.
+
+        Steps of training and evaluation are such signs, and so are the ends of the parts before and after them. A
+        process that is stopped, or that waits for something that never comes, gives none.
+        """
+        return None
+
+    @abc.abstractmethod
+    def restart(self, worker: str, reason: str) -> None:
+        """End the process of `worker` now, whatever it does, and have a fresh one take its place.
+
+        It comes as `WorkerLost(worker, reason)`, which is not a planned one, and later as `WorkerJoined`. It does not
+        count as a death of the worker. For a worker that is lost already it does nothing.
+
+        Raises:
+            BackendError: no worker of this name has joined, or the backend is not running.
+        """
+
     @abc.abstractmethod
     def now(self) -> float:
         """Seconds on the backend's clock (monotonic; virtual in the simulator)."""
@@ -127,8 +154,13 @@ class Backend(abc.ABC):
         """What the workers have used so far."""
 
     @abc.abstractmethod
-    def stop(self) -> None:
-        """Stop every worker and free everything."""
+    def stop(self, grace: float | None = None) -> None:
+        """Stop every worker and free everything.
+
+        Args:
+            grace: seconds that the workers have to write the states they hold; units that run are abandoned at once.
+                None: what the backend thinks right. With 0 nothing is waited for.
+        """
 
     def __enter__(self: B) -> B:
         return self

@@ -25,10 +25,14 @@ from cerebro_nas.backend._base import WorkerCommand
 from cerebro_nas.backend._process import project_path
 from cerebro_nas.backend._server import ControlServer
 from cerebro_nas.backend._table import WorkerTable
+from cerebro_nas.backend._tls import TlsSetting
+from cerebro_nas.backend._tls import open_tls
+from cerebro_nas.backend._tls import tls_source
 from cerebro_nas.errors import BackendError
 from cerebro_nas.errors import BackendStartTimeout
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.worker.link import Secret
+from cerebro_nas.worker.link import Tls
 from cerebro_nas.worker.link import location_of
 from cerebro_nas.worker.messages import COMMAND_LIMIT
 from cerebro_nas.worker.messages import CommandMessage
@@ -55,6 +59,24 @@ class Session:
     location: str
     scratch: Path
     stopping: threading.Event
+    tls: Tls | None = None
+
+
+@dataclass(frozen=True)
+class Recycling:
+    """When a worker makes way for a fresh process.
+
+    Attributes:
+        memory_limit: resident bytes above which it does so, after a unit; None: never.
+        max_units: units after which it does so; None: never.
+    """
+
+    memory_limit: int | None = None
+    max_units: int | None = None
+
+    def __post_init__(self) -> None:
+        _require_count("worker_memory_limit", self.memory_limit, 1)
+        _require_count("max_units_per_worker", self.max_units, 1)
 
 
 class WorkerPool(Backend):
@@ -63,19 +85,39 @@ class WorkerPool(Backend):
     silence_seconds: ClassVar[float] = 15.0
     stop_seconds: ClassVar[float] = 10.0
     engine: ClassVar[str] = "cerebro_nas.worker:Engine"
+    # What tests set, on a class or an instance: see `cerebro_nas.worker.Hooks`.
+    hooks: str = ""
+    hook_data: str = ""
 
     def __init__(
-        self, num_workers: int, threads_per_worker: int | None, start_timeout: float, max_restarts: int
+        self,
+        num_workers: int,
+        *,
+        threads_per_worker: int | None,
+        start_timeout: float,
+        max_restarts: int,
+        min_workers: int | None = None,
+        recycling: Recycling | None = None,
+        tls: TlsSetting = False,
     ) -> None:
         _require_count("num_workers", num_workers, 1)
         _require_count("threads_per_worker", threads_per_worker, 1)
         _require_count("max_restarts", max_restarts, 0)
+        _require_count("min_workers", min_workers, 1)
+        if min_workers is not None and min_workers > num_workers:
+            raise ConfigError(
+                f"`min_workers` must be at most `num_workers`. Received: min_workers={min_workers}, "
+                f"num_workers={num_workers}."
+            )
         if not start_timeout > 0:
             raise ConfigError(f"`start_timeout` must be seconds above 0. Received: start_timeout={start_timeout!r}.")
         self._num_workers = num_workers
         self._threads_per_worker = threads_per_worker
         self._start_timeout = start_timeout
         self._max_restarts = max_restarts
+        self._min_workers = min_workers
+        self._recycling = Recycling() if recycling is None else recycling
+        self._tls = tls_source(tls)
         self._session: Session | None = None
         self._deadline: float | None = None
         self._last_usage = BackendUsage()
@@ -105,6 +147,10 @@ class WorkerPool(Backend):
     @property
     def num_workers(self) -> int:
         return self._num_workers
+
+    @property
+    def min_workers(self) -> int:
+        return self._min_workers or 1
 
     def launch(self) -> bool:
         if self._deadline is not None:
@@ -154,20 +200,30 @@ class WorkerPool(Backend):
             )
         return events
 
+    def stalled_seconds(self, worker: str) -> float | None:
+        return self._running().table.stalled(worker)
+
+    def restart(self, worker: str, reason: str) -> None:
+        if self._running().table.dismiss(worker, reason):
+            _LOGGER.warning("Worker %s is ended and replaced: %s", worker, reason)
+            self._interrupt(worker, force=True)
+
     def now(self) -> float:
         return time.monotonic()
 
     def usage(self) -> BackendUsage:
         return self._last_usage if self._session is None else self._session.table.usage()
 
-    def stop(self) -> None:
+    def stop(self, grace: float | None = None) -> None:
         session = self._session
         if session is None:
             return
+        seconds = self.stop_seconds if grace is None else max(0.0, grace)
         session.stopping.set()
-        session.table.stop(StopMessage(self.stop_seconds * 0.8))
+        # The rest of the time is for exiting.
+        session.table.stop(StopMessage(seconds * 0.8))
         session.server.dismiss()
-        self._stop_keepers(session)
+        self._stop_keepers(session, seconds)
         session.table.close()
         session.server.shutdown()
         if self._monitor is not None and self._monitor.ident is not None:
@@ -200,10 +256,11 @@ class WorkerPool(Backend):
         secret = Secret(secrets.token_hex(32))
         table = WorkerTable(self._names(), self._max_restarts)
         bind, reach = self._addresses()
-        server = ControlServer(bind, secret, table)
+        tls = open_tls(self._tls)
+        server = ControlServer(bind, secret, table, tls)
         scratch = Path(tempfile.mkdtemp(prefix="cerebro-nas-"))
-        location = location_of(reach, server.port)
-        return Session(secret, table, server, location, scratch, threading.Event())
+        location = location_of(reach, server.port, tls)
+        return Session(secret, table, server, location, scratch, threading.Event(), tls)
 
     def _message(self, worker: str, command: WorkerCommand) -> CommandMessage:
         if isinstance(command, DropCommand):
@@ -233,6 +290,11 @@ class WorkerPool(Backend):
             parent=0,
             paths=self._paths(),
             engine=self.engine,
+            memory_limit=self._recycling.memory_limit,
+            max_units=self._recycling.max_units,
+            tls=session.tls,
+            hooks=self.hooks,
+            hook_data=self.hook_data,
         )
 
     def _paths(self) -> tuple[str, ...]:
@@ -245,15 +307,15 @@ class WorkerPool(Backend):
                 _LOGGER.warning("Worker %s was not heard of for %.0f s and is replaced.", worker, self.silence_seconds)
                 self._interrupt(worker, force=True)
 
-    def _stop_keepers(self, session: Session) -> None:
+    def _stop_keepers(self, session: Session, grace: float) -> None:
         for worker in self._names():
             # One that never registered cannot be told, and has nothing to write.
             if not session.table.is_alive(worker):
                 self._interrupt(worker, force=True)
         keepers = [keeper for keeper in self._keepers if keeper.ident is not None]
-        if _join(keepers, self.stop_seconds):
+        if _join(keepers, grace):
             return
-        for force, seconds in ((False, 2.0), (True, self.stop_seconds)):
+        for force, seconds in ((False, min(grace, 2.0)), (True, self.stop_seconds)):
             for worker in self._names():
                 self._interrupt(worker, force=force)
             if _join(keepers, seconds):

@@ -14,6 +14,7 @@ from cerebro_nas.backend._base import BackendEvent
 from cerebro_nas.backend._base import BackendUsage
 from cerebro_nas.errors import BackendError
 from cerebro_nas.errors import ProtocolError
+from cerebro_nas.errors import WorkerLostError
 from cerebro_nas.hopper import StateStored
 from cerebro_nas.hopper import UnitDone
 from cerebro_nas.hopper import UnitFailed
@@ -25,6 +26,7 @@ from cerebro_nas.worker.messages import Commands
 from cerebro_nas.worker.messages import Done
 from cerebro_nas.worker.messages import Failed
 from cerebro_nas.worker.messages import Heartbeat
+from cerebro_nas.worker.messages import Leaving
 from cerebro_nas.worker.messages import Numbered
 from cerebro_nas.worker.messages import Poll
 from cerebro_nas.worker.messages import Register
@@ -51,6 +53,10 @@ class _Entry:
     outbox: deque[Numbered] = field(default_factory=deque)
     reports: int = 0
     progress: int = 0
+    busy: bool = False
+    moved: float = 0.0
+    excused: bool = False
+    lost_because: str = ""
     peak_memory_bytes: int = 0
 
 
@@ -92,6 +98,7 @@ class WorkerTable:
             self._lose(message.worker, entry, "another process took its place")
             entry.attempt, entry.pid, entry.location = message.attempt, message.pid, message.location
             entry.alive, entry.heard, entry.reports, entry.sent = True, self._clock(), 0, 0
+            entry.busy, entry.excused, entry.progress, entry.moved = False, False, 0, entry.heard
             entry.joins += 1
             self._events.append(WorkerJoined(message.worker, entry.joins - 1))
             self._happened.notify_all()
@@ -111,6 +118,7 @@ class WorkerTable:
     def report(self, message: Report) -> None:
         """Take one piece of news, unless it is known already."""
         with self._lock:
+            self._warn_of_late(message)
             entry = self._current(message.worker, message.attempt)
             if message.number <= entry.reports:
                 return
@@ -123,10 +131,11 @@ class WorkerTable:
                 self._happened.notify_all()
 
     def heartbeat(self, message: Heartbeat) -> None:
-        """Note that a worker lives."""
+        """Note that a worker lives, and whether it gets on."""
         with self._lock:
             entry = self._current(message.worker, message.attempt)
-            entry.progress = message.progress
+            if (message.progress, message.busy) != (entry.progress, entry.busy):
+                entry.progress, entry.busy, entry.moved = message.progress, message.busy, entry.heard
             entry.peak_memory_bytes = max(entry.peak_memory_bytes, message.peak_memory_bytes)
 
     def died(self, worker: str, attempt: int | None, reason: str) -> bool:
@@ -141,6 +150,9 @@ class WorkerTable:
             entry.attempt = attempt
             if self._stopping or worker in self._given_up:
                 return False
+            if entry.excused:
+                entry.excused = False
+                return True
             entry.restarts += 1
             if entry.restarts <= self._max_restarts:
                 _LOGGER.warning("Worker %s ended and is replaced: %s", worker, reason)
@@ -179,8 +191,23 @@ class WorkerTable:
                     self._entries[event.worker].announced = event.attempt + 1
             if not events and self._all_given_up():
                 worker, reason = next(iter(self._given_up.items()))
-                raise BackendError(f"No worker could be kept running. The last of {worker}: {reason}")
+                raise WorkerLostError(
+                    f"No worker could be kept running; each was replaced {self._max_restarts} times in a row. What has "
+                    f"been committed is kept: mend the cause and run the search again. The last of {worker}: {reason}"
+                )
             return events
+
+    def dismiss(self, worker: str, reason: str) -> bool:
+        """Declare a worker lost that is to be replaced on purpose; say whether it was there."""
+        with self._lock:
+            entry = self._entries.get(worker)
+            if entry is None or entry.joins == 0:
+                raise BackendError(f"`worker` must be one that has joined. Received: worker={worker!r}.")
+            alive = entry.alive
+            if alive:
+                entry.excused = True
+                self._lose(worker, entry, reason)
+            return alive
 
     def silent(self, seconds: float) -> list[str]:
         """Declare lost, and name, the workers not heard of for `seconds`."""
@@ -220,6 +247,12 @@ class WorkerTable:
         with self._lock:
             return self._entries[worker].alive
 
+    def stalled(self, worker: str) -> float | None:
+        """Seconds since a worker's progress last changed; None: it is lost, or has nothing to do."""
+        with self._lock:
+            entry = self._entries.get(worker)
+            return self._clock() - entry.moved if entry is not None and entry.alive and entry.busy else None
+
     def usage(self) -> BackendUsage:
         """Bytes and memory that the workers reported."""
         with self._lock:
@@ -249,14 +282,29 @@ class WorkerTable:
         entry.outbox.append(Numbered(entry.sent, command))
         entry.changed.notify_all()
 
-    def _lose(self, worker: str, entry: _Entry, reason: str) -> None:
+    def _lose(self, worker: str, entry: _Entry, reason: str, planned: bool = False) -> None:
         if entry.alive:
-            entry.alive = False
+            entry.alive, entry.lost_because = False, reason
             entry.outbox.clear()
             entry.changed.notify_all()
             if not self._stopping:
-                self._events.append(WorkerLost(worker, reason))
+                self._events.append(WorkerLost(worker, reason, planned))
                 self._happened.notify_all()
+
+    def _warn_of_late(self, message: Report) -> None:
+        """Say so where a worker that was given up for lost reports a unit after all: it has run elsewhere since."""
+        entry = self._entry(message.worker)
+        if self._stopping or (entry.alive and entry.attempt == message.attempt):
+            return
+        if isinstance(message.news, Done | Failed):
+            current = f"attempt {entry.attempt} serves now" if entry.alive else f"it was lost: {entry.lost_because}"
+            _LOGGER.warning(
+                "A report of %s from attempt %d of worker %s comes too late and is refused; %s.",
+                message.news.unit,
+                message.attempt,
+                message.worker,
+                current,
+            )
 
     def _event(self, message: Report, entry: _Entry) -> BackendEvent | None:
         news = message.news
@@ -270,5 +318,10 @@ class WorkerTable:
             return UnitFailed(message.worker, news.unit, news.reason, news.message, news.trial_fault)
         if isinstance(news, Stored):
             return StateStored(news.unit, news.generation, news.name)
+        if isinstance(news, Leaving):
+            _LOGGER.info("Worker %s makes way for a fresh one: %s", message.worker, news.reason)
+            entry.excused = True
+            self._lose(message.worker, entry, news.reason, planned=True)
+            return None
         _LOGGER.warning("Worker %s: %s", message.worker, news.message)
         return None

@@ -24,7 +24,9 @@ from cerebro_nas.errors import CorruptStateError
 from cerebro_nas.hopper import Unit
 from cerebro_nas.hopper import UnitReport
 from cerebro_nas.worker._errors import CandidateError
+from cerebro_nas.worker._errors import UnusableStateError
 from cerebro_nas.worker._loop import Loop
+from cerebro_nas.worker._loop import StepCount
 from cerebro_nas.worker._model import build_model
 from cerebro_nas.worker._shard_cache import ShardCache
 from cerebro_nas.worker._shard_cache import Tensors
@@ -78,7 +80,16 @@ class Engine:
         self._resident_bytes = resident_bytes
         self._shards = ShardCache(search, scratch, resident_bytes)
         self._compiled: OrderedDict[str, _Compiled] = OrderedDict()
-        self.progress = 0
+        self._steps = StepCount()
+        self._marks = 0
+
+    @property
+    def progress(self) -> int:
+        """A count of everything that gets done: steps, shards decoded, models built, states in and out. Only grows.
+
+        Safe to ask from any thread, at any moment.
+        """
+        return self._marks + self._steps.value
 
     def held_shards(self) -> list[tuple[str, int]]:
         """Shards that are decoded, as (split, index)."""
@@ -92,6 +103,7 @@ class Engine:
             DataError: it holds labels that are none of the classes.
         """
         self._shards.resident(split, index)
+        self._marks += 1
 
     @property
     def traces(self) -> int:
@@ -114,7 +126,7 @@ class Engine:
 
         Raises:
             CandidateError: the candidate is to blame (`nan_loss`, `oom`, `build_error`).
-            CorruptStateError: the state that `fetch` gave cannot be used.
+            UnusableStateError: the state that `fetch` gave cannot be restored.
         """
         if unit.shard is None:
             raise ConfigError(
@@ -133,7 +145,7 @@ class Engine:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _run(self, unit: Unit, spec: CandidateSpec, generation: int, fetch: Callable[[], bytes]) -> UnitResult:
-        clock = _Clock()
+        clock = _Clock(self._mark)
         split, index = unit.shard.split, unit.shard.index  # type: ignore[union-attr]
         tensors = self._shards.load(split, index)
         resident = self._shards.resident(split, index)
@@ -178,7 +190,7 @@ class Engine:
     def _build(self, spec: CandidateSpec, tensors: Tensors) -> _Compiled:
         try:
             model = build_model(spec)
-            compiled = _Compiled(model, Loop(model, tensors.inputs, tensors.targets))
+            compiled = _Compiled(model, Loop(model, tensors.inputs, tensors.targets, self._steps))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise CandidateError("build_error", f"Keras refuses the architecture: {_brief(error)}") from error
         compiled.holds = (spec.trial, 0)
@@ -196,12 +208,18 @@ class Engine:
         compiled.holds = (spec.trial, generation)
 
     def _restore(self, compiled: _Compiled, spec: CandidateSpec, generation: int, data: bytes) -> None:
-        meta = restore_state(compiled.model, data)
+        try:
+            meta = restore_state(compiled.model, data)
+        except CorruptStateError as error:
+            raise UnusableStateError(f"Generation {generation} of trial {spec.trial!r}: {error}") from error
         if (meta.get("trial"), meta.get("generation")) != (spec.trial, generation):
-            raise CorruptStateError(
+            raise UnusableStateError(
                 f"The state should be generation {generation} of trial {spec.trial!r}. Received: {meta}. "
                 "It is not used."
             )
+
+    def _mark(self) -> None:
+        self._marks += 1
 
     def _forget(self, spec: CandidateSpec) -> None:
         self._compiled.pop(compile_key(spec), None)
@@ -215,22 +233,19 @@ class Engine:
             order = row_order(self._search.seed, unit, tensors.rows)
             if resident is not None:
                 loop.train(resident[0], resident[1], tf.constant(order), size)
-                self.progress += 1
                 return loop.metrics()
             for part in self._parts(tensors, order):
                 picked = tensors.take(part)
                 inputs, targets = _constants(picked)
                 loop.train(inputs, targets, tf.range(len(part)), size)
-                self.progress += 1
-            return loop.metrics()
+                return loop.metrics()
         if resident is not None:
             loop.test(resident[0], resident[1], size)
-            self.progress += 1
             return loop.metrics()
         for part in self._parts(tensors, np.arange(tensors.rows, dtype=np.int32)):
             inputs, targets = _constants(tensors.take(part))
             loop.test(inputs, targets, size)
-            self.progress += 1
+            self._mark()
         return loop.metrics()
 
     def _parts(self, tensors: Tensors, order: NDArray[np.int32]) -> Any:
@@ -240,9 +255,10 @@ class Engine:
 
 
 class _Clock:
-    """Seconds by part."""
+    """Seconds by part; `lapped` is called at the end of each."""
 
-    def __init__(self) -> None:
+    def __init__(self, lapped: Callable[[], None]) -> None:
+        self._lapped = lapped
         self._start = self._last = time.perf_counter()
         self.laps: dict[str, float] = {}
 
@@ -250,6 +266,7 @@ class _Clock:
         now = time.perf_counter()
         self.laps[name] = now - self._last
         self._last = now
+        self._lapped()
         return self.laps[name]
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cerebro_nas.errors import CerebroNasError
+from cerebro_nas.errors import CorruptStateError
 
 
 class CandidateError(CerebroNasError, RuntimeError):
@@ -15,3 +16,7 @@ class CandidateError(CerebroNasError, RuntimeError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class UnusableStateError(CorruptStateError):
+    """The state that a unit was to start from cannot be restored; another copy of it, or an older one, may serve."""

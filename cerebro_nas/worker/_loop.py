@@ -15,6 +15,25 @@ import numpy as np
 import tensorflow as tf
 
 
+class StepCount:
+    """Counts steps from inside graphs. Any thread may read it while they run, and waits for nothing."""
+
+    def __init__(self) -> None:
+        # On the host, so that reading it never waits for an accelerator.
+        with tf.device("CPU:0"):
+            self._variable = tf.Variable(0, dtype=tf.int64, trainable=False)
+
+    @property
+    def value(self) -> int:
+        """Steps so far."""
+        return int(self._variable.numpy())
+
+    def add_after(self, results: Any) -> None:
+        """In a graph: count one step, once `results` are there."""
+        with tf.control_dependencies(tf.nest.flatten(results)):
+            self._variable.assign_add(1, read_value=False)
+
+
 class Loop:
     """Training and evaluation loops over resident tensors, for one compiled model.
 
@@ -22,9 +41,12 @@ class Loop:
         traces: how often a graph was traced.
     """
 
-    def __init__(self, model: keras.Model, inputs: Sequence[Any], targets: Sequence[Any]) -> None:
-        """Make the loops for tensors of the types and row shapes of `inputs` and `targets`."""
+    def __init__(
+        self, model: keras.Model, inputs: Sequence[Any], targets: Sequence[Any], steps: StepCount | None = None
+    ) -> None:
+        """Make the loops for tensors of the types and row shapes of `inputs` and `targets`, counting in `steps`."""
         self._model = model
+        self._steps = StepCount() if steps is None else steps
         self.traces = 0
         data = tuple(_any_rows(item) for item in inputs), tuple(_any_rows(item) for item in targets)
         order = tf.TensorSpec([None], tf.int32)
@@ -55,14 +77,15 @@ class Loop:
         for step in tf.range((rows + size - 1) // size):
             picked = order[step * size : tf.minimum((step + 1) * size, rows)]
             x, y = [tf.gather(item, picked) for item in inputs], [tf.gather(item, picked) for item in targets]
-            self._model.train_step(_pack(x, y))
+            self._steps.add_after(self._model.train_step(_pack(x, y)))
 
     def _test_graph(self, inputs: Any, targets: Any, size: Any) -> None:
         self.traces += 1
         rows = tf.shape(inputs[0])[0]
         for step in tf.range((rows + size - 1) // size):
             begin, end = step * size, tf.minimum((step + 1) * size, rows)
-            self._model.test_step(_pack([x[begin:end] for x in inputs], [y[begin:end] for y in targets]))
+            results = self._model.test_step(_pack([x[begin:end] for x in inputs], [y[begin:end] for y in targets]))
+            self._steps.add_after(results)
 
 
 def _any_rows(item: Any) -> tf.TensorSpec:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
+from pathlib import Path
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -28,3 +30,13 @@ def keep_freed_memory() -> bool:
     # 32 MB is the most that glibc accepts; larger blocks go back at once, as ever.
     wanted = ((_M_TRIM_THRESHOLD, _KEPT_BYTES), (_M_MMAP_THRESHOLD, _LARGEST_BYTES))
     return all([set_option(option, value) == 1 for option, value in wanted])
+
+
+def resident_memory_bytes() -> int:
+    """Resident size of this process now."""
+    pages = Path("/proc/self/statm")
+    if pages.exists():
+        return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)

@@ -31,10 +31,16 @@ from cerebro_nas.errors import CerebroNasError
 from cerebro_nas.errors import CorruptStateError
 from cerebro_nas.errors import ProtocolError
 from cerebro_nas.errors import StoreError
+from cerebro_nas.hopper import Unit
 from cerebro_nas.worker._checkpoints import Checkpoints
 from cerebro_nas.worker._checkpoints import StateStore
+from cerebro_nas.worker._errors import UnusableStateError
+from cerebro_nas.worker._hooks import Hooks
+from cerebro_nas.worker._hooks import InjectedFailureError
+from cerebro_nas.worker._hooks import load_hooks
 from cerebro_nas.worker._imports import left_out
 from cerebro_nas.worker._memory import keep_freed_memory
+from cerebro_nas.worker._memory import resident_memory_bytes
 from cerebro_nas.worker._spec import SearchSpec
 from cerebro_nas.worker.link import DriverLink
 from cerebro_nas.worker.link import Peers
@@ -50,6 +56,7 @@ from cerebro_nas.worker.messages import Done
 from cerebro_nas.worker.messages import DropMessage
 from cerebro_nas.worker.messages import Failed
 from cerebro_nas.worker.messages import Heartbeat
+from cerebro_nas.worker.messages import Leaving
 from cerebro_nas.worker.messages import LoadMessage
 from cerebro_nas.worker.messages import Poll
 from cerebro_nas.worker.messages import Register
@@ -66,12 +73,14 @@ _LOGGER = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 2.0
 _LONELY_SECONDS = 30.0
 _RETRY_SECONDS = 0.25
+_LEAVE_SECONDS = 20.0
 _MESSAGE_LIMIT = 8000
 _PR_SET_PDEATHSIG = 1
 
 EXIT_STOPPED = 0
 EXIT_SUPERSEDED = 3
 EXIT_ALONE = 4
+EXIT_RECYCLED = 5
 
 T = TypeVar("T")
 
@@ -93,7 +102,9 @@ def main() -> int:
     # The long part of a start is this import, so it comes before the driver counts on this worker.
     with left_out():
         engine_class = getattr(importlib.import_module(module), name)
-    return _Worker(config).run(engine_class)
+    hooks = load_hooks(config.hooks, config.hook_data, config.worker)
+    hooks.before_join()
+    return _Worker(config, hooks).run(engine_class)
 
 
 def _die_with_parent(config: WorkerConfig) -> None:
@@ -119,13 +130,14 @@ def peak_memory_bytes() -> int:
 
 
 class _Worker:
-    def __init__(self, config: WorkerConfig) -> None:
+    def __init__(self, config: WorkerConfig, hooks: Hooks) -> None:
         self._config = config
+        self._hooks = hooks
         secret = Secret(config.secret)
-        self._link = DriverLink(config.driver, secret)
+        self._link = DriverLink(config.driver, secret, config.tls)
         self._states = States()
-        self._server = StateServer(own_address(config.driver), secret, self._states)
-        self._peers = Peers(secret)
+        self._server = StateServer(own_address(config.driver), secret, self._states, config.tls)
+        self._peers = Peers(secret, config.tls)
         self._inbox: queue.SimpleQueue[RunMessage | DropMessage | LoadMessage] = queue.SimpleQueue()
         self._reporting = threading.Lock()
         self._reports = 0
@@ -134,6 +146,9 @@ class _Worker:
         self._engine: Any = None
         self._store: StateStore | None = None
         self._checkpoints: Checkpoints | None = None
+        self._busy = False
+        self._units = 0
+        self._damage = ""
 
     def run(self, engine_class: Callable[[SearchSpec, Path], Any]) -> NoReturn:
         config = self._config
@@ -145,6 +160,7 @@ class _Worker:
         self._thread(self._listen)
         while True:
             message = self._inbox.get()
+            self._busy = True
             if isinstance(message, DropMessage):
                 self._states.drop(message.trial)
                 if self._checkpoints is not None:
@@ -153,6 +169,9 @@ class _Worker:
                 self._load(message)
             else:
                 self._tell(self._outcome(message))
+                self._busy = False
+                self._recycle()
+            self._busy = False
 
     def _join(self, hello: Register) -> SearchSpec:
         text = ""
@@ -163,7 +182,7 @@ class _Worker:
     def _load(self, message: LoadMessage) -> None:
         try:
             self._engine.preload(message.split, message.index)
-        except CerebroNasError as error:
+        except (CerebroNasError, MemoryError) as error:
             # The unit that needs the shard meets the same error, and tells the scheduler.
             _LOGGER.warning("Shard %s %s could not be loaded ahead: %s", message.split, message.index, error)
 
@@ -172,7 +191,7 @@ class _Worker:
             return
         from cerebro_nas.storage import StateFiles
 
-        self._store = StateFiles(search.state_url)
+        self._store = self._hooks.open_store(StateFiles(search.state_url), search.state_url)
         if search.checkpoint:
             self._checkpoints = Checkpoints(
                 self._store,
@@ -213,7 +232,7 @@ class _Worker:
                 self._heard = time.monotonic()
                 return answer
 
-    def _tell(self, news: Done | Failed | Stored | Warned) -> None:
+    def _tell(self, news: Done | Failed | Stored | Warned | Leaving) -> None:
         with self._reporting:
             self._reports += 1
             self._insist(self._link.report, Report(self._config.worker, self._config.attempt, self._reports, news))
@@ -222,7 +241,7 @@ class _Worker:
         pause = threading.Event()
         while True:
             progress = int(getattr(self._engine, "progress", 0))
-            beat = Heartbeat(self._config.worker, self._config.attempt, progress, peak_memory_bytes())
+            beat = Heartbeat(self._config.worker, self._config.attempt, progress, self._busy, peak_memory_bytes())
             self._insist(self._link.heartbeat, beat)
             pause.wait(HEARTBEAT_SECONDS)
 
@@ -245,6 +264,32 @@ class _Worker:
             _LOGGER.warning("Stopped before every state was stored.")
         self._exit(EXIT_STOPPED)
 
+    def _recycle(self) -> None:
+        """After a unit: make way for a fresh process if there is a reason to."""
+        self._units += 1
+        reason = self._damage or self._reason_to_leave()
+        if not reason:
+            return
+        stored = self._checkpoints is None or self._checkpoints.flush(_LEAVE_SECONDS)
+        if not stored and not self._damage:
+            # What it holds exists nowhere else; after the next unit the store may be well again.
+            _LOGGER.warning("This worker stays although %s: its states could not all be stored.", reason)
+            return
+        self._tell(Leaving(reason))
+        self._exit(EXIT_RECYCLED)
+
+    def _reason_to_leave(self) -> str:
+        limit, units = self._config.memory_limit, self._config.max_units
+        if self._checkpoints is None:
+            # The states that it holds would be lost.
+            return ""
+        if units is not None and self._units >= units:
+            return f"it has run {self._units} units"
+        size = 0 if limit is None else resident_memory_bytes()
+        if limit is None or size <= limit:
+            return ""
+        return f"its memory is {size >> 20} MB, and {limit >> 20} MB are allowed"
+
     def _exit(self, code: int) -> NoReturn:
         # Not sys.exit: TensorFlow's teardown takes long, and a unit may be running in the main thread.
         logging.shutdown()
@@ -261,7 +306,17 @@ class _Worker:
         try:
             return self._run(message)
         except CandidateError as error:
+            if error.reason == "oom":
+                return self._out_of_memory(message.unit, error)
             return Failed(message.unit, error.reason, str(error)[:_MESSAGE_LIMIT], trial_fault=True)
+        except MemoryError as error:
+            return self._out_of_memory(message.unit, error)
+        except UnusableStateError as error:
+            # It may be what this worker holds; the next one who asks shall not get it again.
+            self._states.drop(message.unit.trial)
+            return Failed(message.unit, "state_missing", str(error)[:_MESSAGE_LIMIT], trial_fault=False)
+        except InjectedFailureError as error:
+            return Failed(message.unit, error.reason, str(error), error.trial_fault)
         except _StateMissing as error:
             return Failed(message.unit, "state_missing", str(error)[:_MESSAGE_LIMIT], trial_fault=False)
         except Exception as error:
@@ -270,9 +325,17 @@ class _Worker:
             lines = f"{type(error).__name__}: {error}\n" + "".join(traceback.format_exc(limit=-6))
             return Failed(message.unit, "error", lines[:_MESSAGE_LIMIT], trial_fault=False)
 
+    def _out_of_memory(self, unit: Unit, error: Exception) -> Failed:
+        """It may be the candidate, or what this process has piled up: a fresh one will tell, so this one ends."""
+        self._damage = f"it ran out of memory in trial {unit.trial}"
+        return Failed(unit, "oom", (str(error) or type(error).__name__)[:_MESSAGE_LIMIT], trial_fault=False)
+
     def _run(self, message: RunMessage) -> Done:
         unit = message.unit
-        result = self._engine.run(unit, message.spec, message.state.generation, lambda: self._fetch(message))
+        self._hooks.before_unit(unit)
+        with self._hooks.during(unit, lambda: int(getattr(self._engine, "progress", 0))):
+            result = self._engine.run(unit, message.spec, message.state.generation, lambda: self._fetch(message))
+        result = self._hooks.after_unit(unit, result)
         if result.state is not None:
             self._states.put(unit.trial, result.generation, result.state)
             if self._checkpoints is not None and unit.phase == "train":
@@ -282,6 +345,7 @@ class _Worker:
             "bytes_hopped": float(self._bytes_hopped),
             "peak_memory_bytes": float(peak_memory_bytes()),
         }
+        self._hooks.before_commit(unit)
         return Done(unit, replace(result.report, detail=detail))
 
     def _fetch(self, message: RunMessage) -> bytes:

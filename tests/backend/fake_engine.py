@@ -15,6 +15,7 @@ from cerebro_nas.hopper import UnitReport
 from cerebro_nas.worker import CandidateError
 from cerebro_nas.worker import CandidateSpec
 from cerebro_nas.worker import SearchSpec
+from cerebro_nas.worker._errors import UnusableStateError
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,23 @@ class Result:
     generation: int
 
 
+def _misbehave(what: str | None) -> None:
+    if what == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "hang":
+        time.sleep(1e9)
+    if what == "refuse":
+        raise CandidateError("build_error", "too odd for any worker")
+    if what == "oom":
+        raise CandidateError("oom", "too large for this worker")
+    if what == "memory":
+        raise MemoryError
+    if what == "spoilt":
+        raise UnusableStateError("the checksum does not match")
+    if what == "stumble":
+        raise RuntimeError("the reader stumbled")
+
+
 class Engine:
     """Train units append one byte to the state, so a state tells how often it was trained."""
 
@@ -31,6 +49,7 @@ class Engine:
         (Path(scratch) / "cache").write_text(search.data_url)
         self.progress = 0
         self._loaded: list[int] = []
+        self._piled_up: list[bytes] = []
 
     def preload(self, split: str, index: int) -> None:
         if index == 404:
@@ -42,12 +61,11 @@ class Engine:
         plan = spec.optimizer
         state = fetch() if generation else b"\x07" * plan.get("bytes", 8)
         time.sleep(plan.get("seconds", 0.0))
-        if plan.get("do") == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if plan.get("do") == "refuse":
-            raise CandidateError("oom", "too large for this worker")
-        if plan.get("do") == "stumble":
-            raise RuntimeError("the reader stumbled")
+        for _ in range(plan.get("steps", 0)):
+            time.sleep(0.05)
+            self.progress += 1
+        self._piled_up.append(b"\x01" * plan.get("pile_up", 0))
+        _misbehave(plan.get("do"))
         report = UnitReport(
             rows=len(state),
             metrics={"loss": float(generation), "pid": float(os.getpid()), "loaded": float(len(self._loaded))},

@@ -6,10 +6,12 @@ import dataclasses
 import os
 import threading
 
+from cerebro_nas.backend._pool import Recycling
 from cerebro_nas.backend._pool import Session
 from cerebro_nas.backend._pool import WorkerPool
 from cerebro_nas.backend._process import WorkerProcess
 from cerebro_nas.backend._process import worker_environment
+from cerebro_nas.backend._tls import TlsSetting
 
 
 def available_cores() -> int:
@@ -30,6 +32,13 @@ class LocalBackend(WorkerPool):
         restart: replace workers that die.
         max_restarts: replacements of one worker, in a row and without a finished unit between them, before it is
             given up.
+        min_workers: workers that are enough to go on with, and below which a search waits for more.
+            None: one is enough.
+        worker_memory_limit: resident bytes above which a worker, after a unit, stores its states and makes way for a
+            fresh process. TensorFlow alone takes about half a gigabyte. Needs checkpoints; not a death of the worker.
+        max_units_per_worker: units after which it does so.
+        tls: encrypt all calls, and ask both sides for a certificate. True makes one for each search, in memory; a
+            `TlsConfig` names your own. Needs `pip install "cerebro_nas[tls]"`.
     """
 
     def __init__(
@@ -40,8 +49,20 @@ class LocalBackend(WorkerPool):
         start_timeout: float = 120.0,
         restart: bool = True,
         max_restarts: int = 3,
+        min_workers: int | None = None,
+        worker_memory_limit: int | None = None,
+        max_units_per_worker: int | None = None,
+        tls: TlsSetting = False,
     ) -> None:
-        super().__init__(num_workers, threads_per_worker, start_timeout, max_restarts if restart else 0)
+        super().__init__(
+            num_workers,
+            threads_per_worker=threads_per_worker,
+            start_timeout=start_timeout,
+            max_restarts=max_restarts if restart else 0,
+            min_workers=min_workers,
+            recycling=Recycling(worker_memory_limit, max_units_per_worker),
+            tls=tls,
+        )
         self._processes_lock = threading.Lock()
         self._processes: dict[str, WorkerProcess] = {}
 

@@ -11,14 +11,17 @@ import uuid
 from typing import TYPE_CHECKING
 from typing import Any
 
+from cerebro_nas.backend._pool import Recycling
 from cerebro_nas.backend._pool import Session
 from cerebro_nas.backend._pool import WorkerPool
+from cerebro_nas.backend._tls import TlsSetting
 from cerebro_nas.backend.spark._slots import Cluster
 from cerebro_nas.backend.spark._slots import inspect_cluster
 from cerebro_nas.backend.spark._slots import setting
 from cerebro_nas.backend.spark._supervisor import task_function
 from cerebro_nas.errors import BackendError
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.worker.link import listening_address
 from cerebro_nas.worker.link import own_address
 from cerebro_nas.worker.messages import encode
 
@@ -53,6 +56,14 @@ class SparkBackend(WorkerPool):
             (`spark.task.resource.gpu.amount`).
         max_restarts: replacements of one worker, in a row and without a finished unit between them, before it is
             given up.
+        min_workers: workers that are enough to begin with, and below which a search waits for more.
+            None: `num_workers` slots are needed to begin, and one worker is enough to go on.
+            The other workers join whenever Spark has slots for them.
+        worker_memory_limit: resident bytes above which a worker, after a unit, stores its states and makes way for a
+            fresh process. TensorFlow alone takes about half a gigabyte. Needs checkpoints; not a death of the worker.
+        max_units_per_worker: units after which it does so.
+        tls: encrypt all calls, and ask both sides for a certificate. True makes one for each search, in memory; a
+            `TlsConfig` names your own. Needs `pip install "cerebro_nas[tls]"`.
     """
 
     def __init__(
@@ -65,6 +76,10 @@ class SparkBackend(WorkerPool):
         start_timeout: float = 600.0,
         gpus_per_worker: int = 0,
         max_restarts: int = 3,
+        min_workers: int | None = None,
+        worker_memory_limit: int | None = None,
+        max_units_per_worker: int | None = None,
+        tls: TlsSetting = False,
     ) -> None:
         self._spark = _session_of(spark_context, spark)
         self._context = _context_of(self._spark)
@@ -72,7 +87,15 @@ class SparkBackend(WorkerPool):
         _use_this_python(self._spark, self._context, self._cluster)
         if num_workers is None:
             num_workers = _all_slots(self._cluster)
-        super().__init__(num_workers, threads_per_worker, start_timeout, max_restarts)
+        super().__init__(
+            num_workers,
+            threads_per_worker=threads_per_worker,
+            start_timeout=start_timeout,
+            max_restarts=max_restarts,
+            min_workers=min_workers,
+            recycling=Recycling(worker_memory_limit, max_units_per_worker),
+            tls=tls,
+        )
         if isinstance(gpus_per_worker, bool) or gpus_per_worker < 0:
             raise ConfigError(
                 "`gpus_per_worker` must be a whole number of at least 0. "
@@ -91,15 +114,21 @@ class SparkBackend(WorkerPool):
 
     def check(self) -> None:
         self._cluster = inspect_cluster(self._spark, self._context)
-        slots = self._cluster.slots
-        if slots is not None and slots < self._num_workers:
-            raise BackendError(
-                f"SparkBackend(num_workers={self._num_workers}) needs {self._num_workers} task slots, "
-                f"Spark has {slots}. Received: num_workers={self._num_workers}, master={self._cluster.master!r}, "
-                f"spark.task.cpus={self._cluster.cores_per_task}. Use fewer workers, or give Spark more cores."
-            )
+        self._check_slots()
         self._check_speculation()
         self._check_gpus()
+
+    def _check_slots(self) -> None:
+        slots = self._cluster.slots
+        needed, name = self._num_workers, "num_workers"
+        if self._min_workers is not None:
+            needed, name = self._min_workers, "min_workers"
+        if slots is not None and slots < needed:
+            raise BackendError(
+                f"SparkBackend({name}={needed}) needs {needed} task slots, Spark has {slots}. "
+                f"Received: {name}={needed}, master={self._cluster.master!r}, "
+                f"spark.task.cpus={self._cluster.cores_per_task}. Use fewer workers, or give Spark more cores."
+            )
 
     def _has_room(self) -> bool:
         # A worker in the last slot would starve the jobs that prepare its data.
@@ -146,7 +175,7 @@ class SparkBackend(WorkerPool):
             return host, host
         self._warn_of_plain_text()
         host = setting(self._spark, "spark.driver.host", "127.0.0.1")
-        return setting(self._spark, "spark.driver.bindAddress", host), host
+        return listening_address(host, setting(self._spark, "spark.driver.bindAddress", host)), host
 
     def _warn_of_plain_text(self) -> None:
         keys = ("spark.authenticate", "spark.network.crypto.enabled")
