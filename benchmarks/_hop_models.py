@@ -81,7 +81,7 @@ def two_shards(directory: Path, checkpoint: bool) -> SearchSpec:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "states").mkdir(parents=True, exist_ok=True)
     draw = np.random.default_rng(0)
     shards = []
     for index in range(2):

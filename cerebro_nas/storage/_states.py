@@ -106,8 +106,8 @@ class StateFiles:
         if (manifest["name"], manifest["generation"]) != (name, generation):
             raise CorruptStateError(f"{path} has the manifest of state {manifest['name']!r}. It is not used.")
         size, there = manifest["size"], _call(path, path.stat).st_size
-        payload = read_file(path) if there == size else b""
-        if len(payload) != size or hashlib.sha256(payload).hexdigest() != manifest["sha256"]:
+        payload = read_file(path) if there == size else None
+        if payload is None or hashlib.sha256(payload).hexdigest() != manifest["sha256"]:
             raise CorruptStateError(
                 f"{path} is damaged: its {there} bytes are not the {size} of its manifest. It is not used."
             )

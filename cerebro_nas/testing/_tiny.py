@@ -25,6 +25,7 @@ def tiny_search(tmp_path: Path) -> tuple[SearchSpec, CandidateSpec]:
     """
     data = tmp_path / "data"
     data.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "states").mkdir(exist_ok=True)
     shards = tuple(_write(tmp_path, split, index) for split, index in (("train", 0), ("train", 1), ("valid", 0)))
     search = SearchSpec(
         data_url=str(data),
