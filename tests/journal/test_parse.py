@@ -273,3 +273,11 @@ def _read_or_refuse(data: bytes) -> None:
     else:
         again = parse(data[: parsed.good_bytes])
         assert (again.records, again.torn) == (parsed.records, False)
+
+
+@pytest.mark.case(11)
+def test_data_that_looks_like_a_record_is_none_behind_the_damage() -> None:
+    first, one, two, _ = _lines(_SMALL)
+    assert b'{"crc":"00000000","seq":1' in two
+    parsed = parse(first + one + two.replace(b"1.5", b"1.6"))
+    assert (parsed.records, parsed.torn) == (_SMALL[:1], True)
