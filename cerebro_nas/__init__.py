@@ -12,15 +12,17 @@ if TYPE_CHECKING:
     from cerebro_nas.hypermodel import HyperHyperModel
     from cerebro_nas.results import ModelSelectionResult
     from cerebro_nas.results import TrialModel
+    from cerebro_nas.results import load_model
 
 __version__ = "0.1.0"
 
-__all__ = ["HyperHyperModel", "ModelSelectionResult", "TrialModel", "__version__"]
+__all__ = ["HyperHyperModel", "ModelSelectionResult", "TrialModel", "__version__", "load_model"]
 
 _HOMES = {
     "HyperHyperModel": "cerebro_nas.hypermodel",
     "ModelSelectionResult": "cerebro_nas.results",
     "TrialModel": "cerebro_nas.results",
+    "load_model": "cerebro_nas.results",
 }
 
 

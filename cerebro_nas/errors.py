@@ -73,5 +73,9 @@ class BuildError(CerebroNasError, ValueError):
         self.parameters = parameters
 
 
+class UnsafeModelError(CerebroNasError, ValueError):
+    """A model file or specification holds what models are not made of; nothing of it was executed."""
+
+
 class SearchAborted(CerebroNasError, RuntimeError):
     """The search cannot go on; the message carries a table of reasons."""

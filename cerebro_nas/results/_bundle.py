@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.errors import CorruptStateError
 from cerebro_nas.storage import Best
 from cerebro_nas.storage import StateFiles
 from cerebro_nas.worker import CandidateSpec
@@ -111,7 +112,13 @@ class ModelSource:
         from cerebro_nas.worker import restore_state
 
         states = StateFiles(self.states_url)
-        model = build_model(CandidateSpec.from_json(states.read_spec(trial)))
+        try:
+            spec = CandidateSpec.from_json(states.read_spec(trial))
+        except ValueError as error:
+            raise CorruptStateError(
+                f"The specification of trial {trial!r} in {self.states_url} is damaged: {error} It is not used."
+            ) from error
+        model = build_model(spec)
         restore_state(model, states.read(trial, name))
         return model
 

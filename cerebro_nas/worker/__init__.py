@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from cerebro_nas.worker._allowed import UnsafeModelError
 from cerebro_nas.worker._allowed import check_objects
 from cerebro_nas.worker._allowed import parse_json
 from cerebro_nas.worker._errors import CandidateError
+from cerebro_nas.worker._hooks import Hooks
+from cerebro_nas.worker._hooks import InjectedFailureError
 from cerebro_nas.worker._spec import CandidateSpec
 from cerebro_nas.worker._spec import ColumnSpec
 from cerebro_nas.worker._spec import SearchSpec
@@ -28,10 +29,11 @@ __all__ = [
     "CandidateSpec",
     "ColumnSpec",
     "Engine",
+    "Hooks",
+    "InjectedFailureError",
     "SearchSpec",
     "ShardSpec",
     "UnitResult",
-    "UnsafeModelError",
     "build_model",
     "check_objects",
     "dump_state",

@@ -13,7 +13,7 @@ from collections.abc import Container
 from collections.abc import Iterator
 from typing import Any
 
-from cerebro_nas.errors import CerebroNasError
+from cerebro_nas.errors import UnsafeModelError
 
 _MAX_DEPTH = 200
 _MAX_NODES = 2_000_000
@@ -49,10 +49,6 @@ _VALUES = frozenset({"__bytes__", "__ellipsis__", "__keras_tensor__", "__numpy__
 _DTYPE = re.compile(r"bool|bfloat16|string|(u?int|float|complex)[0-9]{1,3}(_[a-z0-9]{1,8})?")
 # Lookup layers open a file whose name stands here instead of a list.
 _LISTS_ONLY = ("vocabulary", "idf_weights")
-
-
-class UnsafeModelError(CerebroNasError, ValueError):
-    """A serialised model names something that models are not made of; nothing of it was executed."""
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cerebro_nas.errors import UnsafeModelError
 from cerebro_nas.worker import CUSTOM_OBJECTS
 from cerebro_nas.worker import CandidateSpec
-from cerebro_nas.worker import UnsafeModelError
 from cerebro_nas.worker import build_model
 from cerebro_nas.worker import check_objects
 from cerebro_nas.worker import parse_json
@@ -186,7 +186,7 @@ def test_a_gadget_in_a_specification_does_not_run(field: str, tmp_path: Path) ->
 def test_a_lambda_does_not_run_even_where_keras_was_told_to_allow_them(tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     entry = keras.Input((2,))
-    wild = keras.layers.Lambda(lambda x, path=str(canary): (Path(path).touch(), x)[1], output_shape=(2,))
+    wild = keras.layers.Lambda(lambda x, path=str(canary): x + Path(path).write_text("ran"), output_shape=(2,))
     model = keras.Model(entry, wild(entry))
     canary.unlink(missing_ok=True)
     spec = dataclasses.replace(_spec(), model=model.to_json())
