@@ -238,7 +238,8 @@ class Engine:
                 picked = tensors.take(part)
                 inputs, targets = _constants(picked)
                 loop.train(inputs, targets, tf.range(len(part)), size)
-                return loop.metrics()
+                self._mark()
+            return loop.metrics()
         if resident is not None:
             loop.test(resident[0], resident[1], size)
             return loop.metrics()

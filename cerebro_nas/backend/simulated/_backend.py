@@ -137,6 +137,18 @@ class SimulatedBackend(Backend):
         self._out.clear()
         return out
 
+    def restart(self, worker: str, reason: str) -> None:
+        """The worker loses all it holds and registers again at once."""
+        if self._search is None or worker not in self._workers:
+            raise BackendError(
+                f"`worker` must be one of {self._names} of a running backend. Received: worker={worker!r}."
+            )
+        target = self._workers[worker]
+        if target.alive:
+            target.forget()
+            self._out.append(WorkerLost(worker, reason))
+            self._at(0.0, partial(self._join, target))
+
     def now(self) -> float:
         """Seconds on the virtual clock."""
         return self._now
@@ -145,7 +157,7 @@ class SimulatedBackend(Backend):
         """Nothing is moved, and nothing is held."""
         return BackendUsage(bytes_hopped=0, peak_memory_bytes=dict.fromkeys(self._names, 0))
 
-    def stop(self) -> None:
+    def stop(self, grace: float | None = None) -> None:
         """Forget everything but the time."""
         self._search = None
         self._clear()
