@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -11,15 +12,21 @@ import pandas as pd
 import pytest
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.errors import CorruptStateError
 from cerebro_nas.errors import DataError
 from cerebro_nas.results import ModelSource
 from cerebro_nas.results import OutputSpec
 from cerebro_nas.results._inference import check_columns
 from cerebro_nas.results._inference import evaluate_arrays
 from cerebro_nas.results._inference import feature_specs
+from cerebro_nas.results._inference import load_cached
 from cerebro_nas.results._inference import raw_outputs
 from cerebro_nas.results._inference import to_tensor
+from cerebro_nas.storage import StateFiles
+from cerebro_nas.testing import tiny_search
 from cerebro_nas.worker import ColumnSpec
+from cerebro_nas.worker import build_model
+from cerebro_nas.worker import dump_state
 
 IMAGE = ColumnSpec("image", (2, 3), "uint8", "npy")
 NUMBER = ColumnSpec("number", (), "float32", "scalar")
@@ -104,3 +111,23 @@ def test_arrays_are_evaluated_with_labels_of_the_data(model: Any) -> None:
 def test_raw_outputs_are_one_array_for_each_output(model: Any) -> None:
     (found,) = raw_outputs(model, [np.ones((3, 2), dtype=np.float32)], 2)
     assert found.tolist() == [[0.5, 0.5]] * 3
+
+
+@pytest.mark.case(12)
+def test_models_are_kept_by_the_name_of_their_state(tmp_path: Path) -> None:
+    """A state that was made again after a fault has the generation of the first, and other numbers."""
+    _, spec = tiny_search(tmp_path)
+    states, source = StateFiles(str(tmp_path / "states")), ModelSource(str(tmp_path / "states"), (), (), (), 1)
+    states.write_spec(spec.trial, spec.to_json())
+    names = []
+    for factor in (1.0, 2.0):
+        model = build_model(spec)
+        model.set_weights([factor * np.ones_like(weight) for weight in model.get_weights()])
+        names.append(states.write(spec.trial, 1, dump_state(model, {"trial": spec.trial, "generation": 1})))
+    first, second = (load_cached(source, spec.trial, name) for name in names)
+    assert [float(model.get_weights()[0][0, 0]) for model in (first, second)] == [1.0, 2.0]
+    assert load_cached(source, spec.trial, names[0]) is first
+    path = tmp_path / "states" / spec.trial / f"state-{names[0]}.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CorruptStateError, match="is damaged"):
+        source.load(spec.trial, names[0])

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.errors import CorruptStateError
 from cerebro_nas.errors import SearchAborted
 from cerebro_nas.errors import StoreError
 from cerebro_nas.hopper import Utilisation
 from cerebro_nas.results import ModelSelectionResult
 from cerebro_nas.results import ModelSource
 from cerebro_nas.results import OutputSpec
+from cerebro_nas.storage import StateFiles
 from cerebro_nas.tracking import Direction
 from cerebro_nas.tracking import TrialRecord
 from cerebro_nas.worker import ColumnSpec
@@ -38,14 +41,16 @@ RECORDS = (
 )
 
 
-def _result(records: tuple[TrialRecord, ...] = RECORDS, direction: Direction = "max") -> ModelSelectionResult:
+def _result(
+    records: tuple[TrialRecord, ...] = RECORDS, direction: Direction = "max", states: str = "/nowhere/states"
+) -> ModelSelectionResult:
     outputs = (OutputSpec("y", "onehot", (0, 1), 2),)
     return ModelSelectionResult(
         records=records,
         objective="val_accuracy",
         direction=direction,
-        # Nothing is there, so whatever is loaded raises.
-        source=ModelSource("/nowhere/states", ((X,),), outputs, ("y__output",), train_shards=3),
+        # Nothing is there unless a test puts it there, so whatever is loaded raises.
+        source=ModelSource(states, ((X,),), outputs, ("y__output",), train_shards=3),
         schedule=Utilisation(makespan=1.0, workers=(), utilisation=0.0, lower_bound=1.0),
         schedule_log=(),
         stopped_because="all 6 trials are done",
@@ -70,9 +75,70 @@ def test_models_agree_with_the_leaderboard() -> None:
     assert table["trial"].tolist()[-2:] == ["failed", "rejected"]
 
 
-def test_a_model_has_the_weights_of_its_best_epoch() -> None:
-    best = {model.trial: (model.best_epoch, model.generation) for model in _result().get_all_models()}
+@pytest.fixture
+def states(tmp_path: Path) -> StateFiles:
+    return StateFiles(str(tmp_path))
+
+
+def _store(states: StateFiles, trial: str, epoch: int) -> str:
+    generation = 3 * (epoch + 1)
+    name = states.write(trial, generation, b"weights")
+    states.mark_best(trial, name, generation, epoch)
+    return name
+
+
+def test_a_model_has_the_weights_of_its_best_epoch(states: StateFiles, tmp_path: Path) -> None:
+    for trial, epoch in (("a", 1), ("b", 0), ("c", 0), ("d", 0)):
+        _store(states, trial, epoch)
+    models = _result(states=str(tmp_path)).get_all_models()
+    best = {model.trial: (model.best_epoch, model.generation) for model in models}
     assert best == {"a": (1, 6), "b": (0, 3), "c": (0, 3), "d": (0, 3)}
+
+
+@pytest.mark.case(2, 12)
+def test_an_epoch_whose_state_was_lost_gives_way_to_the_best_that_was_stored(
+    states: StateFiles, tmp_path: Path
+) -> None:
+    """A worker died after it reported its best epoch and before the state of it was stored."""
+    _store(states, "a", 2)
+    model = next(m for m in _result(states=str(tmp_path)).get_all_models() if m.trial == "a")
+    with pytest.warns(
+        UserWarning, match="Trial 'a' was best after epoch 1, whose .* Those of epoch 2 are used"
+    ) as told:
+        assert model.best_epoch == 2
+    assert told[0].filename == __file__
+    # Once is enough; a second warning would be an error here.
+    assert model.generation == 9
+
+
+def test_a_search_that_goes_on_may_mark_a_better_one(states: StateFiles, tmp_path: Path) -> None:
+    model = _result(states=str(tmp_path)).best_model
+    first = _store(states, "b", 0)
+    assert model.best_epoch == 0
+    second = states.write("b", 3, b"the same epoch, done again after a fault")
+    states.mark_best("b", second, 3, 0)
+    states.remove("b", [first])
+    with pytest.raises(StoreError, match="No such file"):
+        states.read("b", first)
+    assert states.read_best("b").startswith(b"the same epoch")
+    assert model.generation == 3
+
+
+@pytest.mark.parametrize("use", ["best_epoch", "generation", "keras", "predict", "transform"])
+def test_a_trial_without_any_state_says_what_to_do(use: str) -> None:
+    model = _result().best_model
+    arguments: tuple[Any, ...] = {"predict": (np.zeros((1, 2)),), "transform": (None,)}.get(use, ())
+    with pytest.raises(StoreError, match="Trial 'b' has no weights in /nowhere/states: .*Take another trial"):
+        getattr(model, use)(*arguments)
+    assert repr(model) == "TrialModel(trial='b', best_epoch=0)"
+
+
+@pytest.mark.case(12)
+def test_a_damaged_mark_is_an_error_and_not_another_model(states: StateFiles, tmp_path: Path) -> None:
+    _store(states, "b", 0)
+    (tmp_path / "b" / "best.json").write_text("{}")
+    with pytest.raises(CorruptStateError, match=r"best\.json is damaged"):
+        _ = _result(states=str(tmp_path)).best_model.best_epoch
 
 
 def test_models_are_loaded_only_when_they_are_used() -> None:
