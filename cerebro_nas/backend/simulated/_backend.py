@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import random
 from collections import Counter
 from functools import partial
@@ -16,10 +17,22 @@ from cerebro_nas.backend._base import DropCommand
 from cerebro_nas.backend._base import LoadCommand
 from cerebro_nas.backend._base import RunCommand
 from cerebro_nas.backend._base import WorkerCommand
+from cerebro_nas.backend.simulated._course import Course
+from cerebro_nas.backend.simulated._course import plan_course
+from cerebro_nas.backend.simulated._faults import CorruptState
+from cerebro_nas.backend.simulated._faults import FailStore
 from cerebro_nas.backend.simulated._faults import FailUnit
 from cerebro_nas.backend.simulated._faults import Fault
+from cerebro_nas.backend.simulated._faults import FillDisk
 from cerebro_nas.backend.simulated._faults import JoinLate
 from cerebro_nas.backend.simulated._faults import Kill
+from cerebro_nas.backend.simulated._faults import NotANumber
+from cerebro_nas.backend.simulated._faults import OutOfMemory
+from cerebro_nas.backend.simulated._faults import SlowStore
+from cerebro_nas.backend.simulated._faults import StoreFault
+from cerebro_nas.backend.simulated._faults import UnitFault
+from cerebro_nas.backend.simulated._store import SimulatedStore
+from cerebro_nas.backend.simulated._strikes import Strikes
 from cerebro_nas.backend.simulated._worker import SimulatedWorker
 from cerebro_nas.errors import BackendError
 from cerebro_nas.errors import ConfigError
@@ -55,6 +68,8 @@ class SimulatedBackend(Backend):
         fetch_bytes_per_second: speed at which a worker fetches a shard that it does not hold.
         hop_seconds: time to move a state between two workers, or to read it from the store.
         store_seconds: time from the end of a train unit to its state being in the store (where the search checkpoints).
+        silence_seconds: a worker whose process stands still for longer is given up for lost, and replaced.
+        store: which states are stored; pass that of an earlier backend to go on with its search.
         seed: of the trials' factors and curves.
     """
 
@@ -68,6 +83,8 @@ class SimulatedBackend(Backend):
         fetch_bytes_per_second: float = 200e6,
         hop_seconds: float = 0.0,
         store_seconds: float = 0.0,
+        silence_seconds: float = 15.0,
+        store: SimulatedStore | None = None,
         seed: int = 0,
     ) -> None:
         if num_workers < 1:
@@ -77,16 +94,39 @@ class SimulatedBackend(Backend):
         self._names = tuple(f"w{i}" for i in range(num_workers))
         self._seconds = self._default_seconds if seconds is None else seconds
         self._metrics = self._default_metrics if metrics is None else metrics
-        self._faults = tuple(faults)
         self._rate = fetch_bytes_per_second
         self._hop_seconds = hop_seconds
         self._store_seconds = store_seconds
+        self._silence_seconds = silence_seconds
+        self._store = SimulatedStore() if store is None else store
         self._seed = seed
         self._draws: dict[str, float] = {}
         self._now = 0.0
         self._search: SearchSpec | None = None
+        self._faults: tuple[Fault, ...] = ()
+        self.inject(faults)
+        self._forget_strikes()
         self._clear()
-        self._check_faults()
+
+    def inject(self, faults: Sequence[Fault]) -> None:
+        """Let these go wrong too.
+
+        Raises:
+            ConfigError: one names a worker that is not there, or makes no sense in a simulation.
+        """
+        names = {fault.worker for fault in faults if isinstance(fault, UnitFault | StoreFault | JoinLate)} - {None}
+        if not names <= set(self._names):
+            raise ConfigError(f"`faults` must be about the workers {self._names}. Received: {sorted(map(str, names))}.")
+        for fault in faults:
+            if isinstance(fault, Kill) and fault.after_steps:
+                raise ConfigError(
+                    f"A simulated unit has no steps to count. Received: {fault}. Use `after_seconds`, on its clock."
+                )
+        self._faults += tuple(faults)
+
+    def struck(self) -> tuple[int, ...]:
+        """How often each fault has struck since `start`, in their order."""
+        return tuple(self._struck[index] for index in range(len(self._faults)))
 
     # --- the contract -----------------------------------------------------------------------------------------------
 
@@ -104,12 +144,17 @@ class SimulatedBackend(Backend):
             raise BackendError("`start` needs a stopped backend. Received: a running one. Call stop() first.")
         self._search = search
         self._infos = {Shard("train" if s.split == "train" else "valid", s.index): s for s in search.shards}
-        late = {fault.worker: fault.at for fault in self._faults if isinstance(fault, JoinLate)}
+        self._clear()
+        self._forget_strikes()
+        late: dict[str, float] = {}
+        for index, fault in enumerate(self._faults):
+            if isinstance(fault, JoinLate):
+                late[fault.worker] = fault.at
+                self._struck[index] = 1
+            elif isinstance(fault, Kill) and not isinstance(fault.at, str):
+                self._at(fault.at, partial(self._kill_at_time, index, fault))
         for name, worker in self._workers.items():
             self._at(late.get(name, 0.0), partial(self._join, worker))
-        for fault in self._faults:
-            if isinstance(fault, Kill):
-                self._at(fault.at, partial(self._kill, fault))
 
     def submit(self, worker: str, command: WorkerCommand) -> None:
         """Queue `command`. To a worker that is dead it is lost, as on a real cluster."""
@@ -137,17 +182,22 @@ class SimulatedBackend(Backend):
         self._out.clear()
         return out
 
+    def stalled_seconds(self, worker: str) -> float | None:
+        """Seconds since its unit came to a standstill; 0 while it gets on with one."""
+        known = self._workers.get(worker)
+        if known is None or known.current is None:
+            return None
+        return 0.0 if known.stalled_since is None else self._now - known.stalled_since
+
     def restart(self, worker: str, reason: str) -> None:
         """The worker loses all it holds and registers again at once."""
-        if self._search is None or worker not in self._workers:
+        known = self._workers.get(worker)
+        if self._search is None or known is None or not (known.alive or known.life):
             raise BackendError(
-                f"`worker` must be one of {self._names} of a running backend. Received: worker={worker!r}."
+                f"`worker` must be one of {self._names} that has joined. Received: worker={worker!r}. "
+                "Call start() and wait for the worker to join."
             )
-        target = self._workers[worker]
-        if target.alive:
-            target.forget()
-            self._out.append(WorkerLost(worker, reason))
-            self._at(0.0, partial(self._join, target))
+        self._lose(known, reason, back_after=0.0)
 
     def now(self) -> float:
         """Seconds on the virtual clock."""
@@ -157,10 +207,11 @@ class SimulatedBackend(Backend):
         """Nothing is moved, and nothing is held."""
         return BackendUsage(bytes_hopped=0, peak_memory_bytes=dict.fromkeys(self._names, 0))
 
-    def stop(self, grace: float | None = None) -> None:
-        """Forget everything but the time."""
-        self._search = None
+    def stop(self, grace: float | None = None) -> list[BackendEvent]:
+        """Forget everything but the time, and what is stored."""
+        last, self._search = list(self._out), None
         self._clear()
+        return last
 
     # --- the life of workers ----------------------------------------------------------------------------------------
 
@@ -169,13 +220,18 @@ class SimulatedBackend(Backend):
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._out: list[BackendEvent] = []
-        self._stored: dict[str, set[str]] = {}
-        self._strikes: Counter[FailUnit] = Counter()
 
-    def _check_faults(self) -> None:
-        names = {fault.worker for fault in self._faults if fault.worker is not None}
-        if not names <= set(self._names):
-            raise ConfigError(f"`faults` must be about the workers {self._names}. Received: workers {sorted(names)}.")
+    def _forget_strikes(self) -> None:
+        self._matched: Counter[int] = Counter()
+        self._struck: Counter[int] = Counter()
+        self._strikes = Strikes(self._faults, self._match)
+
+    def _match(self, index: int) -> int:
+        self._matched[index] += 1
+        fault = self._faults[index]
+        if isinstance(fault, UnitFault | StoreFault) and fault.strikes(self._matched[index]):
+            self._struck[index] += 1
+        return self._matched[index]
 
     def _check_alive(self) -> None:
         if self._search is not None and not self._agenda and not any(w.alive for w in self._workers.values()):
@@ -188,13 +244,17 @@ class SimulatedBackend(Backend):
         worker.alive = True
         self._out.append(WorkerJoined(worker.name, worker.life))
 
-    def _kill(self, kill: Kill) -> None:
-        worker = self._workers[kill.worker]
+    def _lose(self, worker: SimulatedWorker, reason: str, back_after: float | None, planned: bool = False) -> None:
         if worker.alive:
             worker.forget()
-            self._out.append(WorkerLost(worker.name, "killed"))
-            if kill.back_after is not None:
-                self._at(kill.back_after, lambda: self._join(worker))
+            self._out.append(WorkerLost(worker.name, reason, planned))
+            if back_after is not None:
+                self._at(back_after, partial(self._join, worker))
+
+    def _kill_at_time(self, index: int, kill: Kill) -> None:
+        worker = self._workers[str(kill.worker)]
+        self._struck[index] += worker.alive
+        self._lose(worker, "killed", kill.away)
 
     # --- the life of units ------------------------------------------------------------------------------------------
 
@@ -210,19 +270,55 @@ class SimulatedBackend(Backend):
 
     def _begin(self, worker: SimulatedWorker, command: RunCommand) -> None:
         worker.current = command
-        life = worker.life
+        unit = command.unit
+        faults = self._strikes.unit(unit, worker.name)
         moved = self._move_seconds(worker, command)
-        fetched = self._fetch_seconds(worker, command.unit)
-        busy = 0.0 if moved is None else self._seconds(command.unit, command.spec)
-        delay = 0.0 if moved is None else moved + fetched + busy
+        course = plan_course(
+            worker,
+            command,
+            faults,
+            fetch=0.0 if moved is None else moved + self._fetch_seconds(worker, unit),
+            busy=None if moved is None else self._seconds(unit, command.spec),
+            store=self._store_seconds if self._search is not None and self._search.checkpoint else 0.0,
+        )
+        if faults:
+            self._foresee(course)
+        if course.hang() is None:
+            self._at(course.end, partial(self._end, course))
 
-        def end() -> None:
-            if worker.life == life and worker.current is command:
-                worker.current = None
-                self._end(worker, command, moved is None, delay, busy)
-                self._work(worker)
+    def _foresee(self, course: Course) -> None:
+        """Put on the agenda what befalls a unit before its end. What comes first voids the rest."""
+        hang = course.hang()
+        if course.end > course.trained or (hang is not None and hang > course.trained):
+            # It is told later than it is done: its state goes to the store in between.
+            self._at(course.trained, partial(self._keep_ahead, course))
+        if hang is not None:
+            self._at(hang, partial(self._stall, course))
+        for at, seconds in course.freezes():
+            self._at(at, partial(self._stall, course))
+            if seconds > self._silence_seconds:
+                self._at(at + self._silence_seconds, partial(self._give_up, course))
+            else:
+                self._at(at + seconds, partial(self._thaw, course))
+        for at, kill in course.kills():
+            self._at(at, partial(self._kill_in_unit, course, kill))
 
-        self._at(delay, end)
+    def _stall(self, course: Course) -> None:
+        if course.is_current:
+            course.worker.stalled_since = self._now
+
+    def _thaw(self, course: Course) -> None:
+        if course.is_current:
+            course.worker.stalled_since = None
+
+    def _give_up(self, course: Course) -> None:
+        if course.is_current:
+            course.outlived = True
+            self._lose(course.worker, f"not heard of for {self._silence_seconds:.0f} s", back_after=0.0)
+
+    def _kill_in_unit(self, course: Course, kill: Kill) -> None:
+        if course.is_current:
+            self._lose(course.worker, "killed", kill.away)
 
     def _move_seconds(self, worker: SimulatedWorker, command: RunCommand) -> float | None:
         """Seconds until `worker` has the state; None if it is nowhere."""
@@ -232,7 +328,10 @@ class SimulatedBackend(Backend):
         holder = self._workers.get(state.holder or "")
         if holder is not None and holder.states.get(trial) == state.generation:
             return self._hop_seconds
-        return self._hop_seconds if state.stored in self._stored.get(trial, ()) else None
+        faults = self._strikes.store("read", trial, worker.name)
+        if any(isinstance(fault, FailStore) for fault in faults) or not self._store.has(trial, state.stored):
+            return None
+        return self._hop_seconds + _slowness(faults)
 
     def _fetch_seconds(self, worker: SimulatedWorker, unit: Unit) -> float:
         if unit.shard is None or unit.shard in worker.shards:
@@ -240,38 +339,78 @@ class SimulatedBackend(Backend):
         worker.shards.add(unit.shard)
         return self._infos[unit.shard].nbytes / self._rate
 
-    def _end(self, worker: SimulatedWorker, command: RunCommand, missing: bool, seconds: float, busy: float) -> None:
-        unit, generation = command.unit, command.state.generation
-        fault = FailUnit(reason="state_missing") if missing else self._struck(unit, worker.name)
+    def _end(self, course: Course) -> None:
+        worker, command = course.worker, course.command
+        if course.is_current:
+            worker.current = worker.stalled_since = None
+        elif not course.outlived:
+            return
+        unit = command.unit
+        fault = self._failure(course)
         if fault is not None:
             message = f"{fault.reason}: simulated"
             self._out.append(UnitFailed(worker.name, unit, fault.reason, message, fault.trial_fault))
-            return
-        if unit.phase == "train":
-            generation += 1
-            self._at(self._store_seconds, self._storing(unit, generation, worker))
-        worker.states[unit.trial] = generation
-        rows = 1 if unit.shard is None else self._infos[unit.shard].rows
-        report = UnitReport(rows, self._metrics(unit, command.spec), seconds, busy)
-        self._out.append(UnitDone(worker.name, unit, report))
+            if any(isinstance(fault, OutOfMemory) for fault in course.faults) and worker.life == course.life:
+                # As a real one does: what follows begins in a fresh process.
+                self._lose(worker, "it ran out of memory", back_after=0.0, planned=True)
+        else:
+            if not course.kept:
+                self._keep(course)
+            rows = 1 if unit.shard is None else self._infos[unit.shard].rows
+            report = UnitReport(rows, self._scores(course), course.end, course.busy or 0.0)
+            self._out.append(UnitDone(worker.name, unit, report))
+        self._work(worker)
 
-    def _storing(self, unit: Unit, generation: int, worker: SimulatedWorker) -> Callable[[], None]:
-        life = worker.life
-
-        def stored() -> None:
-            if worker.life == life and self._search is not None and self._search.checkpoint:
-                name = f"{generation}-{next(self._order)}"
-                self._stored.setdefault(unit.trial, set()).add(name)
-                self._out.append(StateStored(unit, generation, name))
-
-        return stored
-
-    def _struck(self, unit: Unit, worker: str) -> FailUnit | None:
-        for fault in self._faults:
-            if isinstance(fault, FailUnit) and self._strikes[fault] < fault.times and fault.hits(unit, worker):
-                self._strikes[fault] += 1
+    def _failure(self, course: Course) -> FailUnit | None:
+        if course.busy is None:
+            return FailUnit(reason="state_missing")
+        for fault in course.faults:
+            if isinstance(fault, OutOfMemory):
+                return FailUnit(reason="oom")
+            if isinstance(fault, FailUnit):
                 return fault
         return None
+
+    def _scores(self, course: Course) -> dict[str, float]:
+        metrics = self._metrics(course.command.unit, course.command.spec)
+        for fault in course.faults:
+            if isinstance(fault, NotANumber):
+                metrics = {k: math.nan if fault.metric in (None, k) else v for k, v in metrics.items()}
+        return metrics
+
+    def _keep_ahead(self, course: Course) -> None:
+        if (course.is_current or course.outlived) and self._failure(course) is None:
+            self._keep(course)
+
+    def _keep(self, course: Course) -> None:
+        """The unit is done: its state is in the worker's memory, and on its way to the store."""
+        course.kept = True
+        unit, generation = course.command.unit, course.command.state.generation
+        if unit.phase == "train":
+            generation += 1
+            self._write(course, generation)
+        if course.worker.life == course.life:
+            course.worker.states[unit.trial] = generation
+
+    def _write(self, course: Course, generation: int) -> None:
+        if self._search is None or not self._search.checkpoint:
+            return
+        faults = self._strikes.store("write", course.command.unit.trial, course.worker.name)
+        if not any(isinstance(fault, FillDisk | FailStore) for fault in faults):
+            self._at(self._store_seconds + _slowness(faults), partial(self._written, course, generation))
+
+    def _written(self, course: Course, generation: int) -> None:
+        worker, unit = course.worker, course.command.unit
+        if worker.life != course.life and not course.outlived:
+            return
+        for fault in course.faults:
+            if isinstance(fault, Kill) and fault.at == "mid_write":
+                self._lose(worker, "killed", fault.away)
+                return
+        name = self._store.write(unit.trial, generation)
+        if any(isinstance(fault, CorruptState) for fault in course.faults):
+            self._store.lose(unit.trial, name)
+        self._out.append(StateStored(unit, generation, name))
 
     # --- what trials are like unless the caller says ----------------------------------------------------------------
 
@@ -289,3 +428,7 @@ class SimulatedBackend(Backend):
     def _default_metrics(self, unit: Unit, spec: CandidateSpec) -> dict[str, float]:
         accuracy = (0.5 + 0.5 * self._draw(f"{spec.trial}/quality")) * (1 - 0.5 ** (unit.epoch + 1))
         return {"loss": 1 - accuracy, "accuracy": accuracy}
+
+
+def _slowness(faults: Sequence[StoreFault]) -> float:
+    return sum(fault.seconds for fault in faults if isinstance(fault, SlowStore))

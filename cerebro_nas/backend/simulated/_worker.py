@@ -22,6 +22,7 @@ class SimulatedWorker:
         shards: shards held.
         queue: commands not yet carried out.
         current: the unit that runs.
+        stalled_since: when that came to a standstill.
     """
 
     name: str
@@ -31,6 +32,7 @@ class SimulatedWorker:
     shards: set[Shard] = field(default_factory=set)
     queue: deque[WorkerCommand] = field(default_factory=deque)
     current: RunCommand | None = None
+    stalled_since: float | None = None
 
     def forget(self) -> None:
         """Lose everything, as a process that dies does."""
@@ -40,3 +42,4 @@ class SimulatedWorker:
         self.shards.clear()
         self.queue.clear()
         self.current = None
+        self.stalled_since = None
