@@ -9,13 +9,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 from typing import Any
 
-from cerebro_nas.data._types import ColumnStatistics
+from cerebro_nas.data._description import from_plain
 from cerebro_nas.data._types import PreparedData
 from cerebro_nas.errors import CorruptStateError
 from cerebro_nas.errors import DataError
 from cerebro_nas.errors import StoreError
-from cerebro_nas.worker import ColumnSpec
-from cerebro_nas.worker import ShardSpec
+from cerebro_nas.worker import parse_json
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -43,9 +42,8 @@ def load_prepared(store: Store, name: str) -> PreparedData:
     if not store.exists(f"{url}/{FILE}"):
         raise StoreError(f"There is no prepared data set in {url}. Call `fit` or `sys_setup` with a DataFrame first.")
     try:
-        plain = json.loads(store.read_bytes(f"{url}/{FILE}"))
-        return _from_plain(plain, url)
-    except (ValueError, KeyError, TypeError) as error:
+        return from_plain(parse_json(store.read_bytes(f"{url}/{FILE}")), url, _VERSION)
+    except ValueError as error:
         raise CorruptStateError(f"{url}/{FILE} is damaged ({error}). Prepare the data anew.") from error
 
 
@@ -99,27 +97,3 @@ def check_fingerprint(
             f"The data set in {prepared.url} was prepared from something else:\n" + "\n".join(differing) + "\n"
             "Call `fit` to prepare it anew, or ask for the same."
         )
-
-
-def _from_plain(plain: dict[str, Any], url: str) -> PreparedData:
-    if plain["version"] != _VERSION:
-        raise ValueError(f"version {plain['version']} is not {_VERSION}")
-    return PreparedData(
-        # Where it is now, not where it was written: a store may be mounted elsewhere.
-        url=url,
-        fingerprint=plain["fingerprint"],
-        features=tuple(_column(column) for column in plain["features"]),
-        labels=tuple(_column(column) for column in plain["labels"]),
-        shards=tuple(ShardSpec(**shard) for shard in plain["shards"]),
-        statistics={name: _statistics(found) for name, found in plain["statistics"].items()},
-        settings=plain["settings"],
-    )
-
-
-def _column(plain: dict[str, Any]) -> ColumnSpec:
-    return ColumnSpec(**{**plain, "shape": tuple(plain["shape"])})
-
-
-def _statistics(plain: dict[str, Any]) -> ColumnStatistics:
-    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in plain.items()}
-    return ColumnStatistics(**fields)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 _LENGTH_BYTES = 8
 _ALIGNMENT = 8
-_HEADER_LIMIT = 100_000_000
+# Room for some 50,000 arrays. As JSON a header takes twenty times its size in memory.
+_HEADER_LIMIT = 8 << 20
 _METADATA = "__metadata__"
 _TYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(bool),
@@ -41,7 +42,7 @@ def pack(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> byt
     """Give the arrays as safetensors bytes.
 
     Raises:
-        ValueError: an array is of a type that the format does not know.
+        ValueError: an array is of a type that the format does not know, or there are too many of them.
     """
     header: dict[str, Any] = {_METADATA: dict(metadata)}
     parts, offset = [], 0
@@ -55,6 +56,8 @@ def pack(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> byt
         offset = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
+    if len(text) > _HEADER_LIMIT:
+        raise ValueError(f"A header of {len(text):,} bytes is too long. Received: {len(arrays):,} arrays.")
     return b"".join([len(text).to_bytes(_LENGTH_BYTES, "little"), text, *parts])
 
 
@@ -66,7 +69,7 @@ def unpack(data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """
     try:
         return _unpack(data)
-    except (TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"the header is none of safetensors: {error!r}") from error
 
 
@@ -94,6 +97,8 @@ def _views(header: dict[str, Any], body: NDArray[np.uint8]) -> Iterator[tuple[st
         # Without gaps and without overlap, as the format demands.
         if begin != end or stop > len(body):
             raise ValueError(f"{name} is at {begin} to {stop} of {len(body)} bytes, after one that ends at {end}")
+        if min(shape, default=0) < 0:
+            raise ValueError(f"{name} has the shape {shape}")
         yield name, body[begin:stop].view(dtype).reshape(shape)
         end = stop
     if end != len(body):

@@ -14,6 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cerebro_nas.errors import CorruptStateError
+from cerebro_nas.worker._allowed import parse_json
 from cerebro_nas.worker._safetensors import pack
 from cerebro_nas.worker._safetensors import raw_bytes
 from cerebro_nas.worker._safetensors import unpack
@@ -106,7 +107,7 @@ def _write(variable: Any, array: NDArray[Any]) -> None:
 
 def _meta(metadata: Mapping[str, str]) -> dict[str, Any]:
     """The plain values in the header."""
-    found = json.loads(metadata[_META])
+    found = parse_json(metadata[_META])
     if not isinstance(found, dict):
         raise ValueError("the header holds no object")
     return found

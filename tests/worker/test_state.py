@@ -10,6 +10,7 @@ from safetensors.numpy import load
 from cerebro_nas.errors import CorruptStateError
 from cerebro_nas.worker import dump_state
 from cerebro_nas.worker import restore_state
+from cerebro_nas.worker._safetensors import pack
 
 
 def _model(dtype: str = "float32") -> keras.Model:
@@ -69,3 +70,11 @@ def test_any_changed_number_is_found() -> None:
     data[-1] ^= 1
     with pytest.raises(CorruptStateError, match="checksum"):
         restore_state(model, bytes(data))
+
+
+@pytest.mark.case(24)
+@pytest.mark.parametrize("text", ["[" * 200_000, "{", "3", "", "9" * 5000])
+def test_a_header_that_is_no_header_is_damage(text: str) -> None:
+    data = pack({}, {"cerebro_nas": text})
+    with pytest.raises(CorruptStateError, match="damaged"):
+        restore_state(_model(), data)
