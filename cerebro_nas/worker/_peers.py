@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import socket
 import threading
 from collections.abc import Iterable
@@ -78,7 +77,7 @@ class StateServer(SealedServer):
         self.location = location_of(host, self.port, tls)
 
     def do_get(self, context: Any, ticket: Any) -> Any:
-        """The state that the ticket names, as an Arrow stream of pieces; a sealed header comes with the first."""
+        """The state that the ticket names, as an Arrow stream of pieces; a sealed header comes before the first."""
         request = self.admit(_STATE, ticket.ticket)
         if not request.known:
             return self._stream(self._gate.seal(request, Kind.GREET, b""), b"")
@@ -97,12 +96,12 @@ class StateServer(SealedServer):
 
 
 def _pieces(header: bytes, payload: bytes) -> Iterator[Any]:
+    yield pa.record_batch([pa.array([], pa.large_binary())], schema=_SCHEMA), pa.py_buffer(header)
     whole = pa.py_buffer(payload)
-    for start in range(0, max(len(payload), 1), _CHUNK):
+    for start in range(0, len(payload), _CHUNK):
         piece = whole.slice(start, min(_CHUNK, len(payload) - start))
         offsets = pa.py_buffer(b"\0" * 8 + piece.size.to_bytes(8, "little"))
-        batch = pa.record_batch([pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, piece])], schema=_SCHEMA)
-        yield batch if start else (batch, pa.py_buffer(header))
+        yield pa.record_batch([pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, piece])], schema=_SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -150,12 +149,12 @@ class Peers:
 def _fetch(peer: _Peer, trial: str, generation: int) -> bytes:
     get = _options(peer.caller, "DO_GET", _STATE_SECONDS)
     hello = _options(peer.caller, "DO_ACTION", _HELLO_SECONDS)
-    stream: list[Any] = []
+    readers: list[Any] = []
 
     def send(name: str, frame: bytes) -> bytes:
         reader = peer.client.do_get(flight.Ticket(frame), get)
         first = next(iter(reader), None)
-        stream[:] = [first, reader]
+        readers[:] = [reader]
         metadata = first.app_metadata if first is not None else None
         return metadata.to_pybytes() if metadata is not None else b""
 
@@ -168,7 +167,7 @@ def _fetch(peer: _Peer, trial: str, generation: int) -> bytes:
     header = decode(StateHeader, body, _HEADER_LIMIT)
     if (header.trial, header.generation) != (trial, generation):
         raise ProtocolError("It sent another state.")
-    return _joined(itertools.chain(stream[:1], stream[1]), header.size)
+    return _joined(readers[0], header.size)
 
 
 def _joined(chunks: Iterable[Any], size: int) -> bytes:
