@@ -74,6 +74,7 @@ HEARTBEAT_SECONDS = 2.0
 _LONELY_SECONDS = 30.0
 _RETRY_SECONDS = 0.25
 _LEAVE_SECONDS = 20.0
+_STAY_SECONDS = 60.0
 _MESSAGE_LIMIT = 8000
 _PR_SET_PDEATHSIG = 1
 
@@ -149,6 +150,8 @@ class _Worker:
         self._busy = False
         self._units = 0
         self._damage = ""
+        self._stays_until = 0.0
+        self._leaving = False
 
     def run(self, engine_class: Callable[[SearchSpec, Path], Any]) -> NoReturn:
         config = self._config
@@ -224,7 +227,8 @@ class _Worker:
                 threading.Event().wait(_RETRY_SECONDS)
             except SupersededError as error:
                 _LOGGER.info("%s", error)
-                self._exit(EXIT_SUPERSEDED)
+                # Another thread may have said goodbye in the meantime.
+                self._exit(EXIT_RECYCLED if self._leaving else EXIT_SUPERSEDED)
             except (AuthenticationError, ProtocolError) as error:
                 _LOGGER.error("%s", error)
                 self._exit(1)
@@ -268,13 +272,15 @@ class _Worker:
         """After a unit: make way for a fresh process if there is a reason to."""
         self._units += 1
         reason = self._damage or self._reason_to_leave()
-        if not reason:
+        if not reason or time.monotonic() < self._stays_until:
             return
         stored = self._checkpoints is None or self._checkpoints.flush(_LEAVE_SECONDS)
         if not stored and not self._damage:
-            # What it holds exists nowhere else; after the next unit the store may be well again.
+            # What it holds exists nowhere else; in a while the store may be well again.
+            self._stays_until = time.monotonic() + _STAY_SECONDS
             _LOGGER.warning("This worker stays although %s: its states could not all be stored.", reason)
             return
+        self._leaving = True
         self._tell(Leaving(reason))
         self._exit(EXIT_RECYCLED)
 
