@@ -16,8 +16,10 @@ from cerebro_nas.hopper._types import Command
 from cerebro_nas.hopper._types import DropState
 from cerebro_nas.hopper._types import EpochFinished
 from cerebro_nas.hopper._types import Event
+from cerebro_nas.hopper._types import MoreTrials
 from cerebro_nas.hopper._types import NoMoreTrials
 from cerebro_nas.hopper._types import Outcome
+from cerebro_nas.hopper._types import Overdue
 from cerebro_nas.hopper._types import Phase
 from cerebro_nas.hopper._types import RunUnit
 from cerebro_nas.hopper._types import ScheduleEntry
@@ -36,6 +38,8 @@ from cerebro_nas.hopper._types import Unit
 from cerebro_nas.hopper._types import UnitDone
 from cerebro_nas.hopper._types import UnitFailed
 from cerebro_nas.hopper._types import UnitReport
+from cerebro_nas.hopper._types import VisitOrder
+from cerebro_nas.hopper._types import WorkerExcluded
 from cerebro_nas.hopper._types import WorkerJoined
 from cerebro_nas.hopper._types import WorkerLost
 
@@ -47,8 +51,10 @@ __all__ = [
     "Event",
     "Hopper",
     "IllegalEventError",
+    "MoreTrials",
     "NoMoreTrials",
     "Outcome",
+    "Overdue",
     "Phase",
     "RunUnit",
     "ScheduleEntry",
@@ -71,6 +77,8 @@ __all__ = [
     "UnitFailed",
     "UnitReport",
     "Utilisation",
+    "VisitOrder",
+    "WorkerExcluded",
     "WorkerJoined",
     "WorkerLost",
     "WorkerUsage",

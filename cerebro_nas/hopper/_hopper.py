@@ -5,18 +5,25 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import get_args
 
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.hopper import _types as t
 from cerebro_nas.hopper._costs import CostModel
+from cerebro_nas.hopper._exclusion import Exclusions
 from cerebro_nas.hopper._log import ScheduleLog
+from cerebro_nas.hopper._order import FixedOrder
+from cerebro_nas.hopper._policy import Assignment
 from cerebro_nas.hopper._policy import Policy
 from cerebro_nas.hopper._ranking import Ranking
 from cerebro_nas.hopper._shards import ShardTable
 from cerebro_nas.hopper._snapshot import Snapshot
 from cerebro_nas.hopper._snapshot import take_snapshot
 from cerebro_nas.hopper._story import Story
+from cerebro_nas.hopper._timeouts import TimeoutRules
+from cerebro_nas.hopper._timeouts import Timeouts
 from cerebro_nas.hopper._trial import Trial
+from cerebro_nas.hopper._trial import unit_key
 from cerebro_nas.hopper._workers import Running
 from cerebro_nas.hopper._workers import Worker
 from cerebro_nas.hopper._workers import WorkerPool
@@ -24,6 +31,9 @@ from cerebro_nas.hopper._workers import WorkerPool
 if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Sequence
+
+_TRIED_TWICE = ("oom", "timeout")
+"""Reasons after which a trial gets one more chance in all, however many units it has."""
 
 
 class Hopper:
@@ -35,14 +45,26 @@ class Hopper:
 
     An epoch that is redone because its state was lost is reported again; the later report replaces the earlier one.
 
+    All that happens follows from the events, their times, and what was launched. So a hopper that is given a record of
+    these, with `launch` in the place of `poll`, comes to stand where the first one stood.
+
     Args:
         shards: training and validation shards.
         parallelism: live trials to keep (None: twice the number of workers).
         num_workers: workers that are expected to join. More may.
         seed: settles ties; equal events give equal commands.
-        max_attempts: failures of one unit (not the trial's fault) after which the trial fails.
+        max_attempts: failures of one unit (not the trial's fault) after which the trial fails. Out of memory and
+            timeouts are different: their second one, in whatever unit, fails the trial.
         max_worker_deaths_per_trial: workers that may be lost while running a trial before it fails (`worker_lost`).
         fetch_bytes_per_second: speed at which a worker fetches a shard that it does not hold.
+        visit_order: `"adaptive"`: a trial visits the train shards of an epoch as workers become free, which is the
+            fastest; `"fixed"`: in an order that follows from the seed, the trial's name and the epoch alone, so that
+            its metrics depend neither on timing nor on faults nor on the number of workers.
+        max_failures_in_a_row: different trials that may fail on a worker, none succeeding between, before the worker
+            gets nothing for `cool_down` seconds, then twice as long, and so on up to `max_cool_down`.
+        timeout_factor: a unit is overdue once it takes so many times what is expected of it; at least `min_timeout`
+            seconds, and `first_timeout` as long as nothing like it has been measured.
+        unit_timeout: seconds after which a unit is overdue, in place of all that.
 
     Attributes:
         log: the units that have ended, in order, as a sequence of `ScheduleEntry`. The hopper only appends to it.
@@ -59,16 +81,35 @@ class Hopper:
         max_attempts: int = 3,
         max_worker_deaths_per_trial: int = 2,
         fetch_bytes_per_second: float = 200e6,
+        visit_order: t.VisitOrder = "adaptive",
+        max_failures_in_a_row: int = 3,
+        cool_down: float = 60.0,
+        max_cool_down: float = 1800.0,
+        timeout_factor: float = 10.0,
+        min_timeout: float = 60.0,
+        first_timeout: float = 900.0,
+        unit_timeout: float | None = None,
     ) -> None:
         self._parallelism = 2 * num_workers if parallelism is None else parallelism
         _check("num_workers", num_workers, 1)
         _check("parallelism", self._parallelism, 1)
         _check("max_attempts", max_attempts, 1)
         _check("max_worker_deaths_per_trial", max_worker_deaths_per_trial, 0)
-        if fetch_bytes_per_second <= 0:
+        _check("max_failures_in_a_row", max_failures_in_a_row, 1)
+        for name, value in [
+            ("fetch_bytes_per_second", fetch_bytes_per_second),
+            ("cool_down", cool_down),
+            ("max_cool_down", max_cool_down),
+            ("timeout_factor", timeout_factor),
+            ("min_timeout", min_timeout),
+            ("first_timeout", first_timeout),
+            ("unit_timeout", unit_timeout),
+        ]:
+            _check_positive(name, value)
+        if visit_order not in get_args(t.VisitOrder):
             raise ConfigError(
-                "`fetch_bytes_per_second` must be above 0. "
-                f"Received: fetch_bytes_per_second={fetch_bytes_per_second}. Leave it out to use the default."
+                f"`visit_order` must be one of {get_args(t.VisitOrder)}. Received: visit_order={visit_order!r}. "
+                "Leave it out to use the default."
             )
         self.log = ScheduleLog()
         self.ignored = 0
@@ -79,6 +120,10 @@ class Hopper:
         self._costs = CostModel()
         self._ranking = Ranking(self._table, self._costs)
         self._policy = Policy(self._table, self._costs, self._pool, self._ranking)
+        self._exclusions = Exclusions(self._pool, max_failures_in_a_row, cool_down, max_cool_down)
+        rules = TimeoutRules(timeout_factor, min_timeout, first_timeout, unit_timeout)
+        self._timeouts = Timeouts(self._table, self._costs, rules)
+        self._order = FixedOrder(self._table, seed) if visit_order == "fixed" else None
         self._story = Story()
         self._random = random.Random(seed)
         self._now = 0.0
@@ -98,6 +143,7 @@ class Hopper:
             t.TrialStopRequested: self._stop_requested,
             t.TrialsDeferred: self._trials_deferred,
             t.NoMoreTrials: self._no_more_trials,
+            t.MoreTrials: self._more_trials,
         }
 
     # --- the interface ----------------------------------------------------------------------------------------------
@@ -108,7 +154,7 @@ class Hopper:
         Raises:
             IllegalEventError: the event cannot happen now. The state has not changed.
         """
-        self._now = max(self._now, now)
+        self._advance(now)
         handler = self._handlers.get(type(event))
         if handler is None:
             raise self._story.illegal(event, "must be one of the hopper's events")
@@ -124,20 +170,63 @@ class Hopper:
 
     def poll(self, now: float) -> list[t.Command]:
         """Return a `RunUnit` for each idle worker that has something to do."""
-        self._now = max(self._now, now)
+        self._advance(now)
         if not self._pool.idle or not self._ranking:
             return []
-        self._ranking.renew()
-        commands: list[t.Command] = []
-        for choice in self._policy.choices(len(self._live), self._now, not self._no_more):
-            trial, worker = choice.trial, choice.worker
-            end = self._now + self._policy.estimate(choice)
-            unit, state = trial.launch(choice.shard, worker.name), trial.state
-            self._pool.start(worker, Running(trial, unit, state, self._now, end, trial.wants_after(choice.shard)))
-            self._ranking.take(trial)
-            commands.append(t.RunUnit(worker.name, unit, state))
-            self._story.add(self._now, commands[-1])
-        return commands
+        # Nothing but the launches themselves may change anything here: they are all that a record has of it.
+        choices = self._policy.choices(len(self._live), self._now, not self._no_more)
+        return [self._start(choice) for choice in choices]
+
+    def launch(self, worker: str, unit: t.Unit, now: float) -> t.RunUnit:
+        """Run just this unit on just this worker, as if `poll` had chosen it: to go through a record again.
+
+        It need not be what `poll` would choose now, so that the rules of its choice may change between versions.
+
+        Raises:
+            IllegalEventError: it cannot run there now. The state has not changed.
+        """
+        self._advance(now)
+        present, trial = self._pool.present.get(worker), self._live.get(unit.trial)
+        if present is None or present.running is not None:
+            problem = "is not there" if present is None else f"runs {present.running and present.running.unit}"
+            raise self._story.illegal(unit, f"needs an idle worker, but {worker!r} {problem}", unit.trial, worker)
+        if trial is None or trial.worker is not None:
+            problem = "is not live" if trial is None else f"runs on {trial.worker}"
+            raise self._story.illegal(unit, f"needs a waiting trial, but its trial {problem}", unit.trial, worker)
+        if unit.shard is not None and not self._table.bit.get(unit.shard, 0) & trial.wants:
+            raise self._story.illegal(unit, "is on a shard that is not due", unit.trial, worker)
+        wanted = trial.next_unit(unit.shard)
+        if unit != wanted or not self._table.mask(unit.shard) & trial.wants:
+            raise self._story.illegal(unit, f"must be the next of its trial, {wanted}", unit.trial, worker)
+        return self._start(Assignment(present, trial, unit.shard))
+
+    def _start(self, choice: Assignment) -> t.RunUnit:
+        trial, worker = choice.trial, choice.worker
+        end = self._now + self._policy.estimate(choice)
+        unit, state = trial.launch(choice.shard, worker.name), trial.state
+        self._pool.start(worker, Running(trial, unit, state, self._now, end, trial.wants_after(choice.shard)))
+        self._ranking.take(trial)
+        run = t.RunUnit(worker.name, unit, state)
+        self._story.add(self._now, run)
+        return run
+
+    def _advance(self, now: float) -> None:
+        self._now = max(self._now, now)
+        if self._pool.excluded:
+            self._pool.readmit(self._now)
+
+    def overdue(self, now: float) -> list[t.Overdue]:
+        """Return the running units that take far longer than they should."""
+        return self._timeouts.overdue(self._pool, now)
+
+    def available(self, now: float) -> int:
+        """Workers that are there and not excluded."""
+        return self._pool.count_usable(now)
+
+    def stored_names(self, trial: str) -> tuple[str, ...]:
+        """Names under which the store has what a live trial may need again, oldest first."""
+        live = self._live.get(trial)
+        return () if live is None else tuple(name for _, name in live.stored)
 
     def is_running(self, worker: str, unit: t.Unit) -> bool:
         """Whether `worker` runs `unit` now, so that a report of it is accepted."""
@@ -151,7 +240,7 @@ class Hopper:
 
     @property
     def finished(self) -> bool:
-        """Whether `SearchFinished` has been returned."""
+        """Whether `SearchFinished` has been returned, and no more trials were announced since."""
         return self._finished
 
     def snapshot(self) -> Snapshot:
@@ -163,7 +252,7 @@ class Hopper:
     def _worker_joined(self, event: t.WorkerJoined) -> list[t.Command]:
         commands: list[t.Command] = []
         if event.worker in self._pool.present:
-            commands = self._lose(event.worker)
+            commands = self._lose(event.worker, planned=False)
         self._pool.join(event.worker)
         return commands
 
@@ -171,9 +260,9 @@ class Hopper:
         if event.worker not in self._pool.present:
             self.ignored += 1
             return []
-        return self._lose(event.worker)
+        return self._lose(event.worker, event.planned)
 
-    def _lose(self, name: str) -> list[t.Command]:
+    def _lose(self, name: str, planned: bool) -> list[t.Command]:
         worker = self._pool.lose(name)
         for trial in self._live.values():
             if trial.holder == name:
@@ -184,11 +273,14 @@ class Hopper:
         victim = self._live.get(worker.running.unit.trial)
         if victim is None:
             return []
-        victim.deaths += 1
+        commands: list[t.Command] = []
+        if not planned:
+            victim.blame("worker_lost", name)
+            commands += self._exclusions.failed(name, victim, "worker_lost", self._now)
         self._requeue(victim)
-        if victim.deaths > self._max_deaths:
-            return self._finish(victim, t.TrialStatus.FAILED, "worker_lost")
-        return []
+        if victim.count("worker_lost") > self._max_deaths:
+            commands += self._finish(victim, t.TrialStatus.FAILED, "worker_lost")
+        return commands
 
     # --- units ------------------------------------------------------------------------------------------------------
 
@@ -198,6 +290,7 @@ class Hopper:
             return []
         unit, report = event.unit, event.report
         self._end(worker, running, report.busy_seconds, "done", report.detail)
+        self._exclusions.succeeded(worker.name)
         worker.units += 1
         knew = self._table.mask(unit.shard) & worker.fetched
         worker.fetched |= self._table.mask(unit.shard)
@@ -206,7 +299,10 @@ class Hopper:
             return [t.DropState(worker.name, unit.trial)]
         # What fetching the shard took says nothing of the trial's other units.
         seconds = report.seconds if knew else report.busy_seconds or report.seconds
-        self._costs.observe(trial, unit.phase, 1 if unit.phase == "call" else report.rows, seconds)
+        rows = 1 if unit.phase == "call" else report.rows
+        self._costs.observe(trial, unit.phase, rows, seconds)
+        self._timeouts.observe(unit.phase, rows, report.seconds)
+        self._ranking.renew()
         commands = self._move(trial, worker.name)
         trial.release(self._now)
         if unit.phase == "call":
@@ -232,21 +328,32 @@ class Hopper:
         trial = self._live.get(event.unit.trial)
         if trial is None:
             return [t.DropState(worker.name, event.unit.trial)]
-        if not event.trial_fault:
-            self._after_failure(trial, event, running.state)
+        commands: list[t.Command] = []
+        fails = event.trial_fault
+        if event.reason == "state_missing" and not fails and (running.state.holder or running.state.stored):
+            # With each time there is less to try, down to a new beginning: it cannot go on for ever.
+            trial.holder = None
+            if running.state.stored:
+                # The store's copy was tried too, and is damaged or gone: the one before it is next.
+                trial.forget_stored(running.state.stored)
+        elif not fails:
+            commands += self._blame(trial, event)
+            fails = self._has_failed(trial, event)
         self._requeue(trial)
-        if event.trial_fault or trial.count_failure(event.unit) >= self._max_attempts:
-            return self._finish(trial, t.TrialStatus.FAILED, event.reason)
-        return []
+        if fails:
+            commands += self._finish(trial, t.TrialStatus.FAILED, event.reason)
+        return commands
 
-    def _after_failure(self, trial: Trial, event: t.UnitFailed, tried: t.StateRef) -> None:
-        if event.reason != "state_missing":
-            trial.avoid(event.unit, event.worker)
-            return
-        trial.holder = None
-        if tried.stored:
-            # The store's copy was tried too, and is damaged or gone: the one before it is next.
-            trial.forget_stored(tried.stored)
+    def _blame(self, trial: Trial, event: t.UnitFailed) -> list[t.Command]:
+        unit, reason, worker = event.unit, event.reason, event.worker
+        trial.avoid(unit, worker)
+        trial.blame(reason if reason in _TRIED_TWICE else unit_key(unit), worker)
+        return [*self._exclusions.failed(worker, trial, reason, self._now)]
+
+    def _has_failed(self, trial: Trial, event: t.UnitFailed) -> bool:
+        if event.reason in _TRIED_TWICE:
+            return trial.count(event.reason) > 1
+        return trial.count(unit_key(event.unit)) >= self._max_attempts
 
     def _fence(self, event: t.UnitDone | t.UnitFailed) -> tuple[Worker | None, Running | None]:
         """Return the worker and what it runs if `event` is about just that; else count it."""
@@ -295,7 +402,7 @@ class Hopper:
         if plan.cost <= 0:
             raise self._story.illegal(event, "must predict a cost above 0", plan.trial)
         self._asked -= 1
-        trial = Trial(plan, self._table, self._random.random(), self._now)
+        trial = Trial(plan, self._table, self._random.random(), self._now, self._order)
         self._live[plan.trial] = trial
         self._ranking.add(trial)
         return []
@@ -333,6 +440,10 @@ class Hopper:
         self._asked = self._deferred = 0
         return []
 
+    def _more_trials(self, event: t.MoreTrials) -> list[t.Command]:
+        self._no_more = self._finished = False
+        return []
+
     def _known(self, event: t.Event, trial: str) -> None:
         if trial not in self._live and trial not in self._final:
             raise self._story.illegal(event, "is about a trial that was never added", trial)
@@ -361,6 +472,11 @@ def _lose_state(trial: Trial) -> None:
     # A trial that runs elsewhere may have its state there already: its outcome will tell.
     if trial.worker is None:
         trial.roll_back()
+
+
+def _check_positive(name: str, value: float | None) -> None:
+    if value is not None and not value > 0:
+        raise ConfigError(f"`{name}` must be above 0. Received: {name}={value}. Leave it out to use the default.")
 
 
 def _check(name: str, value: int, least: int) -> None:

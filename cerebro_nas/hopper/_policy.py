@@ -98,7 +98,7 @@ class Policy:
     def _patience(self, live: int) -> float:
         if not self._costs.calibrated:
             return math.inf
-        return _PATIENCE * max(1.0, live / len(self._pool.present)) * self._ranking.longest_unit
+        return _PATIENCE * max(1.0, live / max(1, len(self._pool.usable))) * self._ranking.longest_unit
 
     # --- passes -----------------------------------------------------------------------------------------------------
 
@@ -174,7 +174,7 @@ class Policy:
         """Seconds of remaining work from which on a trial is one that the end of the search would wait for."""
         if not self._costs.calibrated:
             return 0.0
-        return self._ranking.total / len(self._pool.present) - _SLACK * self._ranking.longest_unit
+        return self._ranking.total / len(self._pool.usable) - _SLACK * self._ranking.longest_unit
 
     def _worth_a_fetch(self, worker: Worker, best: Trial | None, now: float) -> Assignment | None:
         """Fetch for a critical trial that would wait longer, if the fetch costs less than it saves."""
@@ -216,7 +216,7 @@ class Policy:
 
     def _options(self, trial: Trial, worker: Worker, mask: int) -> int:
         mask &= trial.wants
-        return trial.allowed(mask, worker.name, self._pool.present) if trial.picky else mask
+        return trial.allowed(mask, worker.name, self._pool.usable) if trial.picky else mask
 
     def _near(self, trial: Trial, worker: Worker) -> int:
         mask = self._options(trial, worker, worker.near)
@@ -256,7 +256,7 @@ class Policy:
         for holder, running in self._pool.ending():
             if running.expected_end - now >= self._table.most_fetch_seconds:
                 break
-            shared = self._table.slower(trial.todo & holder.near, running.seconds_left(now))
+            shared = self._table.slower(trial.wants & holder.near, running.seconds_left(now))
             others = self._ranking.waiting.longest(holder.near, lambda other: True)
             if shared and (others is None or others is trial):
                 mask |= shared

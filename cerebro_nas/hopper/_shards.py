@@ -58,6 +58,10 @@ class ShardTable:
         """Mask of one shard, or of a call unit."""
         return self.call if shard is None else self.bit[shard]
 
+    def rows_at(self, shard: Shard | None) -> int:
+        """Rows that a unit on `shard` visits; a call counts as one."""
+        return 1 if shard is None else self.rows[shard]
+
     def pick(self, mask: int, draw: float) -> Shard | None:
         """Return one of the shards in `mask`: the first one from where `draw` in [0, 1) points to; None for a call."""
         start = int(draw * len(self._shards))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Snapshot:
         asked: trials asked for and not yet given.
         ignored: late events.
         remaining_seconds: expected time until the live trials are done, None until a unit has been measured.
+        excluded: until when a worker gets nothing, by name.
     """
 
     now: float
@@ -70,6 +72,7 @@ class Snapshot:
     asked: int
     ignored: int
     remaining_seconds: float | None
+    excluded: dict[str, float] = field(default_factory=dict)
 
 
 def take_snapshot(
@@ -90,7 +93,8 @@ def take_snapshot(
         finished=dict(Counter(final.values())),
         asked=asked,
         ignored=ignored,
-        remaining_seconds=_total([trial.remaining_seconds for trial in trials], len(pool.present)),
+        remaining_seconds=_total([trial.remaining_seconds for trial in trials], pool.count_usable(now)),
+        excluded={name: until for name, until in pool.excluded.items() if until > now},
     )
 
 

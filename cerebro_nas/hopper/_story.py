@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from cerebro_nas.errors import CerebroNasError
+from cerebro_nas.hopper._types import Unit
 
 if TYPE_CHECKING:
     from cerebro_nas.hopper._types import Command
@@ -29,11 +30,14 @@ class Story:
         """Remember `item`."""
         self._items.append((now, item))
 
-    def illegal(self, event: Event, problem: str, *names: str) -> IllegalEventError:
-        """Build the error for `event`; the story is that of the trials and workers in `names`."""
+    def illegal(self, event: Event | Unit, problem: str, *names: str) -> IllegalEventError:
+        """Build the error for `event`, or a unit to launch; the story is of the trials and workers in `names`."""
         about = [f"  {now:.3f}  {item}" for now, item in self._items if any(repr(name) in repr(item) for name in names)]
         told = "\n".join(about[-_TOLD:]) or "  (nothing is known)"
+        what, feed = "event", "what the backend and the tuner produced, each event once"
+        if isinstance(event, Unit):
+            what, feed = "unit", "what it chose before, between the same events"
         return IllegalEventError(
-            f"`event` {problem}. Received: event={event}. Feed the hopper what the backend and the tuner produced, "
-            f"each event once and in order. The story of {', '.join(names) or 'nobody'} so far:\n{told}"
+            f"`{what}` {problem}. Received: {what}={event}. Feed the hopper {feed} and in order. "
+            f"The story of {', '.join(names) or 'nobody'} so far:\n{told}"
         )

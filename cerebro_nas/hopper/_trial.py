@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from cerebro_nas.hopper._types import Unit
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from cerebro_nas.hopper._order import FixedOrder
     from cerebro_nas.hopper._shards import ShardTable
     from cerebro_nas.hopper._types import Phase
     from cerebro_nas.hopper._types import Shard
@@ -45,12 +47,17 @@ class Trial:
         table: the shards.
         draw: a number in [0, 1) that settles ties, drawn from the seed of the search.
         now: when it was added.
+        order: in which order it visits train shards (None: in any).
 
     Attributes:
+        wants: mask of the shards on which the next unit may run; the call unit has a bit of its own.
+        suspects: workers on which it failed, and that have not finished a unit since: others are better for it.
         remaining: expected seconds of all its units; `rank` and `longest_unit` follow from it. The ranking keeps them.
     """
 
-    def __init__(self, plan: TrialPlan, table: ShardTable, draw: float, now: float) -> None:
+    def __init__(
+        self, plan: TrialPlan, table: ShardTable, draw: float, now: float, order: FixedOrder | None = None
+    ) -> None:
         self.plan = plan
         self.draw = draw
         self.status = TrialStatus.WAITING
@@ -60,18 +67,22 @@ class Trial:
         self._early: tuple[Unit, int, str] | None = None
         self.holder: str | None = None
         self.worker: str | None = None
+        self.unit: Unit | None = None
         self.ready_since = now
-        self.deaths = 0
+        self.suspects: set[str] = set()
         self.remaining = 0.0
         self.rank = (0.0, draw)
         self.longest_unit = 0.0
         self.rates: dict[Phase, float] = {}
         self.history: list[dict[str, float]] = []
         self._table = table
+        self._order = order
+        self._visits: tuple[Shard, ...] = ()
         # Shards by phase and epoch; the counts are only of units that were launched again, which is rare.
         self._launched: dict[tuple[str, int], int] = {}
         self._relaunches: dict[UnitKey, int] = {}
-        self._failures: dict[UnitKey, int] = {}
+        self._failures: dict[UnitKey | str, Counter[str]] = {}
+        self._forgiven: set[str] = set()
         self._avoided: dict[UnitKey, set[str]] = {}
         self._trained: dict[int, list[_Visit]] = {}
         self._evaluated: list[_Visit] = []
@@ -86,25 +97,20 @@ class Trial:
             return "call"
         return "train" if self.todo_train else "evaluate"
 
-    @property
-    def todo(self) -> int:
-        """Mask of the shards on which the next unit may run."""
-        return self.todo_train or self.todo_valid
-
-    @property
-    def wants(self) -> int:
-        """As `todo`, with a bit of its own for the call unit."""
-        return self.todo_train or self.todo_valid or self._table.call
-
     def wants_after(self, shard: Shard | None) -> int:
         """Mask of the train shards that it wants once its unit on `shard` is done; none if it ends then."""
         left = self.todo_train & ~self._table.mask(shard)
+        if left and self._order is not None:
+            return self._next_in_order(left)
         return left or (0 if self.is_last_epoch else self._table.train)
+
+    def _next_in_order(self, left: int) -> int:
+        return self._table.bit[self._visits[-left.bit_count()]]
 
     @property
     def picky(self) -> bool:
         """Whether some unit should not run on some worker."""
-        return bool(self._avoided)
+        return bool(self._avoided or self.suspects)
 
     @property
     def is_last_epoch(self) -> bool:
@@ -144,43 +150,60 @@ class Trial:
 
     def launch(self, shard: Shard | None, worker: str) -> Unit:
         """Make the next unit, with an attempt number that this unit never had before."""
-        attempt = self._count_launch(shard)
+        unit = self.next_unit(shard)
+        self._count_launch(unit)
         self.status = TrialStatus.RUNNING
         self.worker = worker
-        return Unit(trial=self.plan.trial, phase=self.phase, epoch=self.epoch, shard=shard, attempt=attempt)
+        self.unit = unit
+        return unit
 
-    def _count_launch(self, shard: Shard | None) -> int:
-        when, bit = (self.phase, self.epoch), self._table.mask(shard)
-        before = self._launched.get(when, 0)
-        if not before & bit:
-            self._launched[when] = before | bit
-            return 0
-        key = (*when, shard)
-        self._relaunches[key] = self._relaunches.get(key, 0) + 1
-        return self._relaunches[key]
+    def next_unit(self, shard: Shard | None) -> Unit:
+        """Return the unit that a launch on `shard` would make."""
+        phase, attempt = self.phase, 0
+        if self._launched.get((phase, self.epoch), 0) & self._table.mask(shard):
+            attempt = self._relaunches.get((phase, self.epoch, shard), 0) + 1
+        return Unit(trial=self.plan.trial, phase=phase, epoch=self.epoch, shard=shard, attempt=attempt)
+
+    def _count_launch(self, unit: Unit) -> None:
+        if unit.attempt:
+            self._relaunches[unit_key(unit)] = unit.attempt
+        else:
+            when = (unit.phase, unit.epoch)
+            self._launched[when] = self._launched.get(when, 0) | self._table.mask(unit.shard)
 
     def release(self, now: float) -> None:
         """Its unit is over: the trial waits for a worker again."""
-        self.worker = None
+        self.worker = self.unit = None
         self.ready_since = now
 
     def end(self, status: TrialStatus) -> None:
         """No further unit of it will run; one that runs now is not for it any more."""
         self.status = status
-        self.worker = None
+        self.worker = self.unit = None
 
-    def count_failure(self, unit: Unit) -> int:
-        """Count a failure of `unit` that is not the trial's fault; return how many there have been."""
-        key = unit_key(unit)
-        self._failures[key] = self._failures.get(key, 0) + 1
-        return self._failures[key]
+    def blame(self, what: UnitKey | str, worker: str) -> None:
+        """Count a failure of `what`, a unit or a kind of failure, that happened on `worker`."""
+        self._failures.setdefault(what, Counter())[worker] += 1
+
+    def count(self, what: UnitKey | str) -> int:
+        """Failures of `what` so far, without those that were put down to a worker."""
+        return sum(self._failures[what].values()) if what in self._failures else 0
+
+    def forgive(self, worker: str) -> None:
+        """What happened on `worker` so far is not counted against the trial. That is done for a worker once only."""
+        if worker not in self._forgiven:
+            self._forgiven.add(worker)
+            for counts in self._failures.values():
+                counts.pop(worker, None)
 
     def avoid(self, unit: Unit, worker: str) -> None:
         """Remember that `unit` should not run on `worker` while there are others."""
         self._avoided.setdefault(unit_key(unit), set()).add(worker)
 
     def allowed(self, mask: int, worker: str, workers: Iterable[str]) -> int:
-        """Take out of `mask` the units that failed on `worker`, unless they failed on every worker."""
+        """Take out of `mask` what had better not run on `worker`, unless that is so for every one of `workers`."""
+        if worker in self.suspects and any(name not in self.suspects for name in workers):
+            return 0
         if not self._avoided:
             return mask
         if self.plan.kind == "call":
@@ -214,7 +237,8 @@ class Trial:
             self._evaluated.append(visit)
             self.todo_valid &= ~bit
             self._valid_rows -= rows
-        if self.todo:
+        self._look_ahead()
+        if self.todo_train or self.todo_valid:
             return None
         metrics = _weighted(self._trained[self.epoch])
         metrics.update({f"val_{name}": value for name, value in _weighted(self._evaluated).items()})
@@ -232,7 +256,9 @@ class Trial:
     def mark_stored(self, unit: Unit, generation: int, name: str) -> bool:
         """The store has what `unit` made, as `name`; return whether that is news that can be used."""
         if generation == self.generation + 1:
-            # A worker may store a state before it reports the unit.
+            # A worker may store a state before it reports the unit; only the unit that runs now can come next.
+            if unit != self.unit or unit.phase != "train":
+                return False
             self._early = (unit, generation, name)
             return True
         if generation <= (self.stored[-1][0] if self.stored else 0) or not self._made(unit, generation):
@@ -271,6 +297,7 @@ class Trial:
         for visit in kept:
             self.todo_train &= ~self._table.bit[visit.shard]
             self._train_rows -= self._table.rows[visit.shard]
+        self._look_ahead()
 
     def _begin_epoch(self, epoch: int) -> None:
         hops = self.plan.kind == "hop"
@@ -280,9 +307,20 @@ class Trial:
         self.todo_valid = self._table.valid if hops else 0
         self._train_rows = self._table.train_rows
         self._valid_rows = self._table.valid_rows
+        if hops and self._order is not None:
+            self._visits = self._order.of(self.plan.trial, epoch)
+        self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        if self.todo_train and self._order is not None:
+            self.wants = self._next_in_order(self.todo_train)
+        else:
+            self.wants = self.todo_train or self.todo_valid or self._table.call
 
 
 def _weighted(visits: list[_Visit]) -> dict[str, float]:
+    # In an order of its own, so that the sums do not depend, in their last bits, on who was visited when.
+    visits = sorted(visits, key=lambda visit: visit.shard)
     names = dict.fromkeys(name for visit in visits for name in visit.metrics)
     means: dict[str, float] = {}
     for name in names:

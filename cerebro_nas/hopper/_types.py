@@ -14,6 +14,7 @@ from typing import Literal
 
 Phase = Literal["train", "evaluate", "call"]
 Outcome = Literal["done", "failed", "lost"]
+VisitOrder = Literal["adaptive", "fixed"]
 
 
 class TrialStatus(str, Enum):
@@ -151,7 +152,8 @@ class UnitFailed:
 
     Attributes:
         reason: one word: `nan_loss`, `oom`, `build_error`, `error`, `state_missing`, `timeout`, ...
-        trial_fault: True: the candidate is to blame and fails; False: the unit is tried again elsewhere.
+        trial_fault: True: the candidate is to blame and fails; False: the unit is tried again, elsewhere if possible:
+            after `oom` and `timeout` once in the life of the trial, after others as often as the scheduler is set to.
     """
 
     worker: str
@@ -203,6 +205,11 @@ class NoMoreTrials:
 
 
 @dataclass(frozen=True, slots=True)
+class MoreTrials:
+    """The tuner may give trials again, because a budget was raised: `NoMoreTrials` is void, the search goes on."""
+
+
+@dataclass(frozen=True, slots=True)
 class TrialsDeferred:
     """The tuner has none for now: `count` outstanding asks are given back.
 
@@ -223,6 +230,7 @@ Event = (
     | TrialStopRequested
     | TrialsDeferred
     | NoMoreTrials
+    | MoreTrials
 )
 
 
@@ -281,11 +289,30 @@ class DropState:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerExcluded:
+    """A worker failed unit after unit, of different trials: it gets nothing before `until`, on the caller's clock."""
+
+    worker: str
+    until: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SearchFinished:
     """Every trial is final and no more will come."""
 
 
-Command = RunUnit | AskTrials | EpochFinished | TrialFinished | DropState | SearchFinished
+Command = RunUnit | AskTrials | EpochFinished | TrialFinished | DropState | WorkerExcluded | SearchFinished
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """A unit that has run on its worker for `seconds`, where `limit` seconds were the most that is allowed."""
+
+    worker: str
+    unit: Unit
+    seconds: float
+    limit: float
 
 
 # --- the schedule log -------------------------------------------------------------------------------------------------

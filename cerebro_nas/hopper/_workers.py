@@ -62,12 +62,19 @@ class WorkerPool:
     Args:
         table: the shards.
         num_workers: workers that are expected. While fewer have joined, the shards of the others stay unpinned.
+
+    Attributes:
+        present: all that are there; `usable` are those of them that are not excluded, `idle` those that run nothing.
+        seen: names of all that ever were there.
+        excluded: until when a worker gets nothing, by name, whether it is there or not.
     """
 
     def __init__(self, table: ShardTable, num_workers: int) -> None:
         self.present: dict[str, Worker] = {}
+        self.usable: dict[str, Worker] = {}
         self.idle: dict[str, Worker] = {}
         self.seen: set[str] = set()
+        self.excluded: dict[str, float] = {}
         self._table = table
         self._num_workers = num_workers
         self._unpinned = table.train
@@ -78,28 +85,58 @@ class WorkerPool:
         # Every worker holds what a call unit needs, so that a call is near everywhere.
         worker = Worker(name, fetched=self._table.call)
         self.present[name] = worker
-        self.idle[name] = worker
         self.seen.add(name)
-        expected = max(self._num_workers, len(self.present))
-        self._pin(worker, self._table.num_train // expected)
-        if len(self.present) >= self._num_workers:
-            self._spread()
+        if name not in self.excluded:
+            self._welcome(worker)
         return worker
+
+    def _welcome(self, worker: Worker) -> None:
+        self.usable[worker.name] = worker
+        if worker.running is None:
+            self.idle[worker.name] = worker
+        expected = max(self._num_workers, len(self.usable))
+        self._pin(worker, self._table.num_train // expected)
+        if len(self.usable) >= self._num_workers:
+            self._spread()
 
     def lose(self, name: str) -> Worker:
         """Remove a worker; its shards go to those that are left."""
         worker = self.present.pop(name)
-        self.idle.pop(name, None)
         if worker.running is not None:
             self._forget_end(worker, worker.running)
-        self._unpinned |= worker.homes
-        self._spread()
+        self._part_with(worker)
         return worker
+
+    def exclude(self, name: str, until: float) -> None:
+        """Give a worker nothing until then; its shards go to the others."""
+        self.excluded[name] = until
+        if name in self.usable:
+            self._part_with(self.usable[name])
+
+    def readmit(self, now: float) -> None:
+        """Let those come back whose time is over."""
+        for name, until in sorted(self.excluded.items(), key=lambda item: item[1]):
+            if until > now:
+                return
+            del self.excluded[name]
+            if name in self.present:
+                self._welcome(self.present[name])
+
+    def count_usable(self, now: float) -> int:
+        """Workers that are there and not excluded at that time."""
+        return sum(self.excluded.get(name, now) <= now for name in self.present)
+
+    def _part_with(self, worker: Worker) -> None:
+        self.usable.pop(worker.name, None)
+        self.idle.pop(worker.name, None)
+        self._unpinned |= worker.homes
+        worker.homes = 0
+        self._spread()
 
     def start(self, worker: Worker, running: Running) -> None:
         """`worker` runs a unit now."""
         worker.running = running
-        del self.idle[worker.name]
+        self.idle.pop(worker.name, None)
         insort(self._ends, (running.expected_end, worker.name, worker, running))
 
     def end(self, worker: Worker) -> None:
@@ -107,7 +144,8 @@ class WorkerPool:
         if worker.running is not None:
             self._forget_end(worker, worker.running)
         worker.running = None
-        self.idle[worker.name] = worker
+        if worker.name in self.usable:
+            self.idle[worker.name] = worker
 
     def ending(self) -> Iterator[tuple[Worker, Running]]:
         """Yield the busy workers and what they run, the one that was expected to end first at first."""
@@ -120,7 +158,7 @@ class WorkerPool:
     def _pin(self, worker: Worker, share: int) -> None:
         while worker.homes.bit_count() < share:
             if not self._unpinned:
-                richest = max(self.present.values(), key=lambda w: w.homes.bit_count())
+                richest = max(self.usable.values(), key=lambda w: w.homes.bit_count())
                 if richest.homes.bit_count() <= share:
                     return
                 self._unpinned = richest.homes & -richest.homes
@@ -130,6 +168,6 @@ class WorkerPool:
             worker.homes |= taken
 
     def _spread(self) -> None:
-        while self._unpinned and self.present:
-            poorest = min(self.present.values(), key=lambda w: w.homes.bit_count())
+        while self._unpinned and self.usable:
+            poorest = min(self.usable.values(), key=lambda w: w.homes.bit_count())
             self._pin(poorest, poorest.homes.bit_count() + 1)

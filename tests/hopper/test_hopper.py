@@ -25,6 +25,7 @@ from cerebro_nas.hopper import TrialPlan
 from cerebro_nas.hopper import TrialsDeferred
 from cerebro_nas.hopper import TrialStatus
 from cerebro_nas.hopper import TrialStopRequested
+from cerebro_nas.hopper import Unit
 from cerebro_nas.hopper import UnitDone
 from cerebro_nas.hopper import UnitFailed
 from cerebro_nas.hopper import UnitReport
@@ -87,8 +88,8 @@ def test_an_epoch_trains_then_evaluates_and_weights_metrics_by_rows() -> None:
 def test_handle_runs_nothing_so_that_a_stop_comes_before_the_next_unit() -> None:
     hopper = make(train=1)
     begin(hopper, TrialPlan("a", epochs=5))
-    _, commands = step(hopper)
-    assert commands == [EpochFinished("a", 0, {"loss": 1.0})]
+    run, commands = step(hopper)
+    assert commands == [EpochFinished("a", 0, {"loss": 1.0}, run.unit, 1)]
     commands = hopper.handle(TrialStopRequested("a", TrialStatus.STOPPED, "early"), 2.0)
     assert commands == [
         DropState("w0", "a"),
@@ -135,15 +136,14 @@ def test_late_and_repeated_reports_are_ignored() -> None:
 def test_a_lost_worker_rolls_its_trial_back_to_what_is_stored() -> None:
     hopper = make(train=2)
     begin(hopper, TrialPlan("a", epochs=3))
-    for _ in range(3):
-        step(hopper)
-    hopper.handle(StateStored("a", 1), 2.0)
+    runs = [step(hopper)[0] for _ in range(3)]
+    hopper.handle(StateStored(runs[0].unit, 1, "first"), 2.0)
     hopper.handle(WorkerLost("w0", "gone"), 3.0)
     view = hopper.snapshot().trials[0]
     assert (view.epoch, view.generation, view.units_done) == (0, 1, 1)
     hopper.handle(WorkerJoined("w0", 1), 4.0)
     run, commands = step(hopper, 5.0, loss=9.0)
-    assert run.state == StateRef(1, None, stored=True)
+    assert run.state == StateRef(1, None, "first")
     assert run.unit.attempt == 1  # it was done before, by a life that is over
     assert isinstance(commands[0], EpochFinished)
     assert commands[0].epoch == 0
@@ -194,8 +194,8 @@ def test_a_fault_of_the_trial_ends_it_at_once() -> None:
 def test_a_missing_state_rolls_back_and_a_bad_store_is_not_trusted_again() -> None:
     hopper = make(train=2)
     begin(hopper, TrialPlan("a", epochs=1))
-    step(hopper)
-    hopper.handle(StateStored("a", 1), 2.0)
+    run, _ = step(hopper)
+    hopper.handle(StateStored(run.unit, 1, "first"), 2.0)
     hopper.handle(failed(start(hopper), "state_missing"), 3.0)
     assert start(hopper).state == StateRef(0)
 
@@ -221,7 +221,7 @@ def test_more_trials_go_first_by_remaining_work_and_stay_where_they_are_in_a_tie
         (TrialAdded(TrialPlan("b", epochs=1)), "not asked for"),
         (TrialStopRequested("z", TrialStatus.STOPPED, ""), "never added"),
         (TrialStopRequested("a", TrialStatus.RUNNING, ""), "final status"),
-        (StateStored("z", 1), "never added"),
+        (StateStored(Unit("z", "train", 0, Shard("train", 0)), 1, "name"), "never added"),
         (TrialsDeferred(5), "outstanding"),
     ],
 )

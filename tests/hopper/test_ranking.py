@@ -78,7 +78,7 @@ def test_both_ends_skip_what_is_far_and_what_does_not_fit() -> None:
     costs = CostModel()
     ranking = Ranking(TABLE, costs)
     trials = [Trial(TrialPlan(f"t{i}", 1, cost=float(i + 1)), TABLE, 0.5, 0.0) for i in range(4)]
-    trials[3].todo_train = trials[0].todo_train = 0b001
+    trials[3].wants = trials[0].wants = 0b001
     for trial in trials:
         ranking.add(trial)
     assert names(ranking.waiting.trials) == in_order(trials, costs)
