@@ -1,12 +1,61 @@
-"""Contract tests and a small search loop, shipped so that a backend of your own can be held to the same contract."""
+"""Contract tests, fault plans and a small search loop, shipped so that you can hold parts of your own to the same."""
 
 from __future__ import annotations
 
+from cerebro_nas.backend.simulated import CorruptState
+from cerebro_nas.backend.simulated import Delay
+from cerebro_nas.backend.simulated import FailStore
+from cerebro_nas.backend.simulated import FailUnit
+from cerebro_nas.backend.simulated import Fault
+from cerebro_nas.backend.simulated import FillDisk
+from cerebro_nas.backend.simulated import Freeze
+from cerebro_nas.backend.simulated import Hang
+from cerebro_nas.backend.simulated import JoinLate
+from cerebro_nas.backend.simulated import Kill
+from cerebro_nas.backend.simulated import NotANumber
+from cerebro_nas.backend.simulated import OutOfMemory
+from cerebro_nas.backend.simulated import SlowStore
 from cerebro_nas.testing._contract import BackendContract
+from cerebro_nas.testing._crash import DriverCrash
+from cerebro_nas.testing._crash import SimulatedCrash
+from cerebro_nas.testing._crash import crash_after
 from cerebro_nas.testing._drive import SimulatedSearch
 from cerebro_nas.testing._drive import run_search
 from cerebro_nas.testing._drive import shard_search
+from cerebro_nas.testing._faults import FaultPlan
+from cerebro_nas.testing._faulty_store import damage_file
 from cerebro_nas.testing._leaks import Leaks
+from cerebro_nas.testing._strategies import fault_plans
+from cerebro_nas.testing._strategies import random_plan
 from cerebro_nas.testing._tiny import tiny_search
+from cerebro_nas.testing._worker_faults import worker_hooks
 
-__all__ = ["BackendContract", "Leaks", "SimulatedSearch", "run_search", "shard_search", "tiny_search"]
+__all__ = [
+    "BackendContract",
+    "CorruptState",
+    "Delay",
+    "DriverCrash",
+    "FailStore",
+    "FailUnit",
+    "Fault",
+    "FaultPlan",
+    "FillDisk",
+    "Freeze",
+    "Hang",
+    "JoinLate",
+    "Kill",
+    "Leaks",
+    "NotANumber",
+    "OutOfMemory",
+    "SimulatedCrash",
+    "SimulatedSearch",
+    "SlowStore",
+    "crash_after",
+    "damage_file",
+    "fault_plans",
+    "random_plan",
+    "run_search",
+    "shard_search",
+    "tiny_search",
+    "worker_hooks",
+]
