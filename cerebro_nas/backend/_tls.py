@@ -107,13 +107,14 @@ def _read(config: TlsConfig) -> Tls:
     certificate, key, authority = (_text(config, name) for name in ("certificate", "key", "authority"))
     try:
         chain = x509.load_pem_x509_certificates(certificate.encode())
-        x509.load_pem_x509_certificates(authority.encode())
+        authorities = x509.load_pem_x509_certificates(authority.encode())
     except ValueError as error:
         raise ConfigError(
             f"`TlsConfig` must name PEM files with certificates: {error}. Received: {config!r}."
         ) from None
     _check_key(config, chain[0], key)
     _check_dates(config, chain[0])
+    _check_authority(config, chain[-1], authorities)
     return Tls(certificate, key, authority, _dns_name(config, chain[0]))
 
 
@@ -148,6 +149,24 @@ def _check_dates(config: TlsConfig, certificate: x509.Certificate) -> None:
             f"`TlsConfig.certificate` must be valid now; it is from {begin} to {end}. "
             f"Received: certificate={config.certificate!r}."
         )
+
+
+def _check_authority(config: TlsConfig, certificate: x509.Certificate, authorities: list[x509.Certificate]) -> None:
+    if certificate not in authorities and not any(_issued(certificate, other) for other in authorities):
+        raise ConfigError(
+            "`TlsConfig.certificate` must lead up to one in the file `authority`; append those between them to it. "
+            f"Received: certificate={config.certificate!r}, authority={config.authority!r}."
+        )
+
+
+def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (InvalidSignature, TypeError, ValueError):
+        return False
+    return True
 
 
 def _dns_name(config: TlsConfig, certificate: x509.Certificate) -> str:
