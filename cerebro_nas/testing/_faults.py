@@ -11,9 +11,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING
 from typing import Any
-from typing import Protocol
 from typing import TypeVar
-from typing import runtime_checkable
 
 from cerebro_nas.backend.simulated import FAULTS
 from cerebro_nas.backend.simulated import Fault
@@ -35,12 +33,6 @@ HOOKS = "cerebro_nas.testing:worker_hooks"
 _CLASSES = {cls.__name__: cls for cls in FAULTS}
 
 B = TypeVar("B", bound="Backend")
-
-
-@runtime_checkable
-class _Hookable(Protocol):
-    hooks: str
-    hook_data: str
 
 
 @dataclass(frozen=True)
@@ -77,7 +69,8 @@ class FaultPlan:
         if isinstance(backend, SimulatedBackend):
             backend.inject(self.faults)
             return backend
-        if not isinstance(backend, _Hookable):
+        target: Any = backend
+        if not (hasattr(target, "hooks") and hasattr(target, "hook_data")):
             raise ConfigError(
                 "`backend` must be a LocalBackend, SparkBackend or SimulatedBackend, or else pass on its `hooks` and "
                 f"`hook_data` to worker programs. Received: backend={backend!r}."
@@ -85,8 +78,8 @@ class FaultPlan:
         if directory is None:
             directory = tempfile.mkdtemp(prefix="cerebro-nas-faults-")
             weakref.finalize(backend, rmtree, directory, ignore_errors=True)
-        backend.hooks = HOOKS
-        backend.hook_data = self.to_json(directory)
+        target.hooks = HOOKS
+        target.hook_data = self.to_json(directory)
         return backend
 
     def struck(self, backend: Backend) -> tuple[int, ...]:

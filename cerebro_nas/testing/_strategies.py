@@ -111,7 +111,7 @@ def _plan(
 ) -> FaultPlan:
     if workers < 1 or epochs < 1 or not kinds:
         raise ConfigError(
-            f"`workers` and `epochs` must be at least 1 and `kinds` not empty. Received: {workers=}, {epochs=}, {kinds=}."
+            f"`workers`, `epochs` and `kinds` must not be 0 or empty. Received: {workers=}, {epochs=}, {kinds=}."
         )
     names = [f"w{index}" for index in range(workers)]
     selectors = {"trial": [None, *trials], "worker": [None, *names], "epoch": [None, *range(epochs)], "phase": _PHASES}

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 from typing import NoReturn
 from typing import TypeVar
@@ -92,9 +93,7 @@ class PlanHooks(Hooks):
                 timer.start()
 
     def open_store(self, store: S, url: str) -> S:
-        self._store = FaultyStore(
-            store, url, lambda on, trial: self._strikes.store(on, trial, self._worker), self._take
-        )
+        self._store = FaultyStore(store, url, partial(self._strikes.store, worker=self._worker), self._take)
         return cast(S, self._store)
 
     def before_unit(self, unit: Unit) -> None:
