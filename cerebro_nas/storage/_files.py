@@ -64,10 +64,11 @@ def _write_together(directory: Path, files: Mapping[str, bytes]) -> None:
         for name, temporary in temporaries.items():
             temporary.replace(directory / name)
         sync_directory(directory)
-    finally:
+    except OSError:
         for temporary in temporaries.values():
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+        raise
 
 
 def make_directory(path: Path) -> None:

@@ -214,7 +214,7 @@ def test_writing_takes_no_more_than_its_share(units: list[tuple[int, float]], sl
 @given(st.integers(1, 10**8), st.floats(0.1, 20))
 def test_the_estimate_comes_to_what_writes_cost(size: int, slowness: float) -> None:
     budget = WriteBudget(share=1.0)
-    cost = slowness * (0.002 + size / 5e8)
+    cost = slowness * (0.001 + size / 1e9)
     for _ in range(40):
         budget.spend(size, cost, 0.0)
         budget.earn(cost)
