@@ -15,6 +15,7 @@ from cerebro_nas.hopper import Unit
 from cerebro_nas.hopper import UnitDone
 from cerebro_nas.hopper import UnitFailed
 from cerebro_nas.hopper import WorkerJoined
+from cerebro_nas.hopper import WorkerLost
 from cerebro_nas.testing._leaks import Leaks
 from cerebro_nas.testing._tiny import tiny_search
 
@@ -113,6 +114,33 @@ class BackendContract:
             event = self._outcome(backend, "w0", broken, "train", _FIRST, StateRef(0))
             _expect(isinstance(event, UnitFailed) and event.trial_fault, "a broken candidate fails", event)
             self._run(backend, "w0", spec, "train", _FIRST, StateRef(0))
+
+    def test_a_worker_is_replaced_on_request(self, tmp_path: Path) -> None:
+        """`restart` ends a worker, which is no planned loss, and a fresh one joins that can do what the old one did."""
+        search, spec = self.make_search(tmp_path)
+        with self.make_backend(1) as backend:
+            backend.start(search)
+            self._join(backend)
+            self._run(backend, "w0", spec, "train", _FIRST, StateRef(0))
+            stalled = backend.stalled_seconds("w0")
+            _expect(stalled is None or stalled < self.patience, "an idle worker is not stalled for long", stalled)
+            backend.restart("w0", "because")
+            backend.restart("w0", "again")
+            events: list[BackendEvent] = []
+            until = time.monotonic() + self.patience
+            while not any(isinstance(e, WorkerJoined) for e in events) and time.monotonic() < until:
+                events += [e for e in backend.events(1.0) if not isinstance(e, StateStored)]
+            wanted = [WorkerLost("w0", "because"), WorkerJoined("w0", 1)]
+            _expect(events == wanted, "a worker is lost once, then joins", events)
+            event = self._outcome(backend, "w0", spec, "train", _SECOND, StateRef(1, holder="w0"))
+            missing = isinstance(event, UnitFailed) and event.reason == "state_missing" and not event.trial_fault
+            _expect(missing, "what the old one held is gone", event)
+            self._run(backend, "w0", spec, "train", _FIRST, StateRef(0))
+
+    def test_fewer_workers_than_all_are_enough_to_go_on(self) -> None:
+        """Unless told otherwise a search goes on as long as any worker does."""
+        backend = self.make_backend(2)
+        _expect(1 <= backend.min_workers <= backend.num_workers, "min_workers is sensible", backend.min_workers)
 
     # --- helpers ----------------------------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ from cerebro_nas.worker._state import dump_state
 from cerebro_nas.worker._state import restore_state
 
 _RESIDENT_BYTES = 1 << 30
+_OUT_OF_MEMORY = (tf.errors.ResourceExhaustedError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,13 @@ class Engine:
         Raises:
             StoreError: it cannot be read.
             DataError: it holds labels that are none of the classes.
+            CandidateError: it does not fit into memory (`oom`); whose fault that is shows when it is used.
         """
-        self._shards.resident(split, index)
-        self._marks += 1
+        try:
+            self._shards.resident(split, index)
+        except _OUT_OF_MEMORY as error:
+            raise CandidateError("oom", f"Shard {index} of {split} does not fit: {_brief(error)}") from error
+        self._mark()
 
     @property
     def traces(self) -> int:
@@ -134,7 +139,7 @@ class Engine:
             )
         try:
             return self._run(unit, spec, generation, fetch)
-        except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        except _OUT_OF_MEMORY as error:
             self._forget(spec)
             raise CandidateError("oom", f"The candidate does not fit into memory: {_brief(error)}") from error
 

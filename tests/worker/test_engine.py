@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from typing import Literal
 
 import keras
@@ -16,6 +17,7 @@ import pytest
 from safetensors.numpy import load
 
 from cerebro_nas.errors import CorruptStateError
+from cerebro_nas.errors import StoreError
 from cerebro_nas.hopper import Shard
 from cerebro_nas.hopper import Unit
 from cerebro_nas.worker import CandidateError
@@ -28,7 +30,10 @@ from cerebro_nas.worker import UnitResult
 from cerebro_nas.worker import build_model
 from cerebro_nas.worker import dump_state
 from cerebro_nas.worker import restore_state
+from cerebro_nas.worker._errors import UnusableStateError
 from cerebro_nas.worker._engine import row_order
+from cerebro_nas.worker._loop import Loop
+from cerebro_nas.worker._shard_cache import ShardCache
 
 Split = Literal["train", "valid"]
 Image = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
@@ -191,7 +196,7 @@ def test_a_streamed_shard_gives_what_a_resident_one_gives(search: SearchSpec, tm
     spec = _candidate(conv=False)
     resident, streamed = Engine(search, tmp_path / "a"), Engine(search, tmp_path / "b", resident_bytes=3000)
     one, other = _train(resident, spec, 0, 0, 0), _train(streamed, spec, 0, 0, 0)
-    assert streamed.progress > resident.progress
+    assert streamed.progress > resident.progress  # the same steps, in pieces
     assert _equal(_state(one), _state(other))
     assert one.report.metrics == other.report.metrics
     assert _evaluate(resident, spec, 1).report.metrics == _evaluate(streamed, spec, 1).report.metrics
@@ -246,3 +251,86 @@ def test_the_state_of_another_architecture_is_refused() -> None:
     with pytest.raises(CorruptStateError):
         restore_state(model, dump_state(build_model(_candidate(conv=True)), {}))
     assert _equal(dump_state(model, {}), dump_state(build_model(_candidate(conv=False)), {}))
+
+
+@pytest.mark.case(19)
+def test_progress_moves_with_every_step_and_part_of_a_unit(search: SearchSpec, tmp_path: Path) -> None:
+    engine, spec = Engine(search, tmp_path / "scratch"), _candidate(conv=False)
+    engine.preload("train", 0)
+    assert engine.progress == 1
+    _train(engine, spec, 0, 0, 0)
+    assert engine.progress == 1 + 5 + 5  # 70 rows in batches of 16; shard, model, state in, steps, state out
+    _evaluate(engine, spec, 1)
+    assert engine.progress == 11 + 3 + 5
+
+
+@pytest.mark.case(12)
+@pytest.mark.parametrize("damage", [lambda data: data[:-5], lambda data: data.replace(b"generation", b"generatiom")])
+def test_a_state_that_cannot_be_used_is_told_from_other_failures_and_leaves_nothing(
+    search: SearchSpec, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    engine, spec = Engine(search, tmp_path / "scratch"), _candidate(conv=False)
+    state = _state(_train(Engine(search, tmp_path / "other"), spec, 0, 0, 0))
+    with pytest.raises(UnusableStateError):
+        _train(engine, spec, 1, 0, 1, lambda: damage(state))
+    good = _train(engine, spec, 1, 0, 1, lambda: state)
+    assert _equal(_state(good), _fit(search, spec, [(0, 0), (0, 1)]))
+
+
+@pytest.mark.case(20)
+def test_a_unit_that_fails_half_way_leaves_nothing_to_the_next_one(
+    search: SearchSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, spec = Engine(search, tmp_path / "scratch", resident_bytes=3000), _candidate(conv=False)
+    other = _candidate("b", conv=False, rate=5e-2, seed=2)
+    whole = Loop.train
+    pieces: list[int] = []
+
+    def stumbling(loop: Loop, inputs: Any, targets: Any, order: Any, size: int) -> None:
+        pieces.append(len(order))
+        if len(pieces) == 2:
+            raise StoreError("the reader stumbled")
+        whole(loop, inputs, targets, order, size)
+
+    monkeypatch.setattr(Loop, "train", stumbling)
+    with pytest.raises(StoreError):
+        _train(engine, spec, 0, 0, 0)
+    pieces += [0, 0]
+    result = _train(engine, other, 0, 0, 0)
+    assert (sum(pieces[4:]), result.report.rows) == (70, 70)
+    # The failed candidate's steps are in neither state: all rows once, in the order that belongs to the unit.
+    assert _equal(_state(result), _fit(search, other, [(0, 0)]))
+    assert _equal(_state(_train(engine, spec, 0, 0, 0)), _fit(search, spec, [(0, 0)]))
+
+
+@pytest.mark.case(16)
+@pytest.mark.parametrize("where", ["load", "resident"])
+def test_memory_that_runs_out_while_a_shard_is_decoded_is_told_as_such(
+    search: SearchSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def full(*_: Any) -> None:
+        raise MemoryError("Unable to allocate 9 GiB")
+
+    engine = Engine(search, tmp_path / "scratch")
+    monkeypatch.setattr(ShardCache, where, full)
+    with pytest.raises(CandidateError, match="9 GiB") as caught:
+        if where == "load":
+            _train(engine, _candidate(conv=False), 0, 0, 0)
+        else:
+            engine.preload("train", 0)
+    assert caught.value.reason == "oom"
+
+
+@pytest.mark.case(16)
+def test_a_model_too_large_for_the_memory_is_told_as_such_and_the_next_one_runs(
+    search: SearchSpec, tmp_path: Path
+) -> None:
+    entry = keras.Input((8, 8, 1), dtype="uint8", name="entry")
+    wide = keras.layers.Dense(4, name="out")(keras.layers.Flatten(name="flatten")(entry))
+    model = json.loads(keras.Model(entry, wide, name="model").to_json())
+    next(layer for layer in model["config"]["layers"] if layer["name"] == "out")["config"]["units"] = 1 << 40
+    engine = Engine(search, tmp_path / "scratch")
+    with pytest.raises(CandidateError) as caught:
+        _train(engine, dataclasses.replace(_candidate(conv=False), model=json.dumps(model)), 0, 0, 0)
+    assert caught.value.reason == "oom"
+    assert _train(engine, _candidate(conv=False), 0, 0, 0).state
