@@ -1,4 +1,4 @@
-"""From the JSON values of `statistics.json` to the description of a data set: everything is checked, nothing guessed."""
+"""From the JSON values of `statistics.json` to the description of a data set: everything is checked first."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def _statistics(plain: Any) -> ColumnStatistics:
     fields = _checked(plain, _STATISTICS, "the statistics of a column")
     if len(fields["classes"]) != len(fields["class_counts"]) or len(fields["mean"]) != len(fields["variance"]):
         raise ValueError(f"the statistics of {fields['name']!r:.80} are of differing length")
-    return ColumnStatistics(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
+    lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+    return ColumnStatistics(**{**fields, **lists})
 
 
 def _checked(plain: Any, fields: Fields, what: str) -> dict[str, Any]:

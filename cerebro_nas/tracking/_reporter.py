@@ -9,6 +9,7 @@ from typing import Protocol
 from typing import TextIO
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.tracking._guard import GuardedReporter
 from cerebro_nas.tracking._view import SearchView
 
 
@@ -17,7 +18,8 @@ class Reporter(Protocol):
 
     The search calls `open` once, `update` after every turn of its loop (whether something happened or not: a reporter
     limits its own rate and needs the turns for its clock), `message` for a line worth reading, and `close` once, on
-    success and on error alike. All calls come from one thread. No method raises because of the output stream.
+    success and on error alike. All calls come from one thread. No method raises because of the output stream; whatever
+    else it raises switches the reporter off (see `make_reporter`), and the search goes on.
     """
 
     def open(self, view: SearchView) -> None:
@@ -50,7 +52,7 @@ class SilentReporter:
 
 
 def make_reporter(verbose: int | Literal["auto"] = "auto", stream: TextIO | None = None) -> Reporter:
-    """Make the reporter that fits `verbose` and the place where output goes.
+    """Make the reporter that fits `verbose` and the place where output goes. None of its methods ever raises.
 
     Args:
         verbose: 0: silent. 1 or `"auto"`: live in a terminal, HTML in a notebook, plain lines elsewhere. 2: plain
@@ -65,6 +67,10 @@ def make_reporter(verbose: int | Literal["auto"] = "auto", stream: TextIO | None
             "`verbose` must be 0 (silent), 1 or 'auto' (live where possible) or 2 (plain lines). "
             f"Received: verbose={verbose!r}. Choose one of these."
         )
+    return GuardedReporter(_choose(verbose, stream))
+
+
+def _choose(verbose: int | str, stream: TextIO | None) -> Reporter:
     if verbose == 0:
         return SilentReporter()
     # Each display is imported where it is chosen: rich and IPython are slow to load and often not needed.

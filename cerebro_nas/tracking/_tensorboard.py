@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
 import os
@@ -16,6 +17,8 @@ from types import TracebackType
 from typing import Any
 from typing import BinaryIO
 
+from cerebro_nas.tracking._guard import Guard
+
 _SAFE = re.compile(r"[^A-Za-z0-9_.=-]+")
 
 
@@ -27,7 +30,8 @@ class TensorBoardLogger:
     the columns that `hyperparameters` and `metrics` name; without them, those seen by the time of `close`. TensorBoard
     itself shows the first few columns only until more are ticked.
 
-    No thread is started, and every event is flushed as it is written.
+    No thread is started, and every event is flushed as it is written. The first error (a full disk, say) is logged and
+    switches the logger off; it never reaches the search.
 
     Args:
         logdir: a local directory.
@@ -47,6 +51,7 @@ class TensorBoardLogger:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._protos = _Protos()
+        self._guard = Guard(f"The log for TensorBoard in {logdir}", self._close_files)
         self._logdir = Path(logdir)
         self._clock = clock
         self._files: dict[Path, _EventFile] = {}
@@ -59,6 +64,9 @@ class TensorBoardLogger:
 
     def trial_started(self, trial: str, hyperparameters: Mapping[str, Any]) -> None:
         """Open the session of a trial."""
+        self._guard.run(lambda: self._trial_started(trial, hyperparameters))
+
+    def _trial_started(self, trial: str, hyperparameters: Mapping[str, Any]) -> None:
         values = {name: _plain(value) for name, value in hyperparameters.items() if value is not None}
         for name, value in values.items():
             known = self._seen.setdefault(name, [])
@@ -70,6 +78,9 @@ class TensorBoardLogger:
 
     def epoch_finished(self, trial: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """Write the metrics of an epoch; those that start with `val_` go to the sub-run `validation`."""
+        self._guard.run(lambda: self._epoch_finished(trial, epoch, metrics))
+
+    def _epoch_finished(self, trial: str, epoch: int, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
             if name not in self._metrics:
                 self._metrics.append(name)
@@ -79,6 +90,9 @@ class TensorBoardLogger:
 
     def trial_finished(self, trial: str, failed: bool = False) -> None:
         """Close the session of a trial and its files."""
+        self._guard.run(lambda: self._trial_finished(trial, failed))
+
+    def _trial_finished(self, trial: str, failed: bool) -> None:
         if trial in self._open_trials:
             self._open_trials.discard(trial)
             self._write(self._directory(trial), self._protos.session_end(failed, self._clock()))
@@ -88,11 +102,18 @@ class TensorBoardLogger:
 
     def close(self) -> None:
         """Write the list of columns if it is not there yet, and close every file. Safe to call twice."""
+        self._guard.run(self._close)
+        self._guard.run(self._close_files)
+
+    def _close(self) -> None:
         if not self._config_written and (self._seen or self._metrics):
             self._write_config(self._seen)
-        for file in self._files.values():
-            file.close()
-        self._files.clear()
+
+    def _close_files(self) -> None:
+        files, self._files = self._files, {}
+        with contextlib.ExitStack() as stack:  # each is closed, whatever another one raises
+            for file in files.values():
+                stack.callback(file.close)
 
     def __enter__(self) -> TensorBoardLogger:
         return self
@@ -135,7 +156,12 @@ class _EventFile:
         stem = f"events.out.tfevents.{int(clock()):010d}.{host}.{os.getpid()}"
         self._stream = _create_new(directory, stem)
         self._records = protos.record_writer(self._stream)
-        self._put(protos.event(wall_time=clock(), file_version="brain.Event:2"))
+        try:
+            self._put(protos.event(wall_time=clock(), file_version="brain.Event:2"))
+        except OSError:
+            with contextlib.suppress(OSError):
+                self.close()
+            raise
 
     def write(self, summary: Any, step: int) -> None:
         self._put(self._protos.event(wall_time=self._clock(), step=step, summary=summary))

@@ -78,13 +78,20 @@ class TerminalReporter:
     def close(self, view: SearchView, summary: str) -> None:
         """Draw for the last time, leave the table where it is and print the summary below."""
         if self._live is not None:
-            self._draw(view)
-            self._restore_handlers()
-            self._live.stop()
-            self._live = None
+            try:
+                self._draw(view)
+            finally:
+                self._release()
         if summary:
             self._stream.write(summary.rstrip("\n") + "\n")
             self._stream.flush()
+
+    def _release(self) -> None:
+        """Give the process' streams back, whatever becomes of the last drawing."""
+        live, self._live = self._live, None
+        self._restore_handlers()
+        if live is not None:
+            live.stop()
 
     def _draw(self, view: SearchView) -> None:
         if self._live is not None and not self._stream.dead:

@@ -54,7 +54,7 @@ def test_everything_asked_for_is_there() -> None:
         assert piece in text
 
 
-@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (44, 24), (20, 12)])
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (44, 24), (20, 12), (12, 12)])
 def test_it_fits_the_terminal_with_many_workers(width: int, height: int) -> None:
     lines = text_of(make_view(64, 128), width, height).splitlines()
     assert len(lines) <= height
@@ -65,7 +65,7 @@ def test_hidden_workers_are_counted() -> None:
     assert "more workers" in text_of(make_view(64, 2), 100, 24)
 
 
-@given(st.text(max_size=20), st.integers(12, 200), st.integers(8, 60))
+@given(st.text(max_size=20), st.integers(1, 200), st.integers(1, 60))
 @settings(max_examples=30, deadline=None)
 def test_any_name_and_any_size_render(name: str, width: int, height: int) -> None:
     assert text_of(make_view(2, 2, name), width, height)

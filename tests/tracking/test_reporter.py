@@ -3,9 +3,11 @@ from __future__ import annotations
 import io
 import logging
 import os
+import subprocess
 import sys
 import types
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,7 @@ from cerebro_nas.tracking import TerminalReporter
 from cerebro_nas.tracking import TrialCounts
 from cerebro_nas.tracking import WorkerView
 from cerebro_nas.tracking import make_reporter
+from cerebro_nas.tracking._guard import GuardedReporter
 
 VIEW = SearchView(
     project="digits",
@@ -196,20 +199,26 @@ def test_terminal_moves_log_handlers_and_puts_them_back(monkeypatch: pytest.Monk
     assert sys.stderr is out
 
 
+def _chosen(verbose: Any, stream: Any = None) -> Reporter:
+    reporter = make_reporter(verbose, stream)
+    assert isinstance(reporter, GuardedReporter)
+    return reporter.inner
+
+
 def test_make_reporter_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
-    assert isinstance(make_reporter(0, Terminal()), SilentReporter)
-    assert isinstance(make_reporter(1, Terminal()), TerminalReporter)
-    assert isinstance(make_reporter("auto", Terminal()), TerminalReporter)
-    assert isinstance(make_reporter(1, io.StringIO()), PlainReporter)
-    assert isinstance(make_reporter(2, Terminal()), PlainReporter)
+    assert isinstance(_chosen(0, Terminal()), SilentReporter)
+    assert isinstance(_chosen(1, Terminal()), TerminalReporter)
+    assert isinstance(_chosen("auto", Terminal()), TerminalReporter)
+    assert isinstance(_chosen(1, io.StringIO()), PlainReporter)
+    assert isinstance(_chosen(2, Terminal()), PlainReporter)
     monkeypatch.setenv("TERM", "dumb")
-    assert isinstance(make_reporter(1, Terminal()), PlainReporter)
+    assert isinstance(_chosen(1, Terminal()), PlainReporter)
     closed = io.StringIO()
     closed.close()
     drive(make_reporter(1, closed))
     monkeypatch.setattr(sys, "stdout", None)
-    assert isinstance(make_reporter(1), SilentReporter)
+    assert isinstance(_chosen(1), SilentReporter)
 
 
 def test_make_reporter_names_what_it_accepts() -> None:
@@ -226,11 +235,11 @@ def fake_ipython(monkeypatch: pytest.MonkeyPatch, kernel: object) -> None:
 
 def test_a_kernel_gets_html_and_a_plain_ipython_shell_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_ipython(monkeypatch, kernel=object())
-    assert isinstance(make_reporter(1), NotebookReporter)
-    assert isinstance(make_reporter(2), PlainReporter)
+    assert isinstance(_chosen(1), NotebookReporter)
+    assert isinstance(_chosen(2), PlainReporter)
     fake_ipython(monkeypatch, kernel=None)
     monkeypatch.setattr(sys, "stdout", io.StringIO())
-    assert isinstance(make_reporter(1), PlainReporter)
+    assert isinstance(_chosen(1), PlainReporter)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
@@ -238,3 +247,54 @@ def test_a_full_disk_behind_stdout_is_survived() -> None:
     with open("/dev/full", "w", buffering=1, encoding="utf-8") as full:  # noqa: PTH123
         drive(make_reporter(2, full))
         os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())  # so that closing it succeeds
+
+
+_GONE = """
+import sys
+from cerebro_nas.tracking import SearchView, TrialCounts, WorkerView, make_reporter
+view = SearchView(
+    project="p", tuner="greedy", objective="val_loss", direction="min", max_trials=1, counts=TrialCounts(),
+    workers=(WorkerView("w0"),),
+)
+reporter = make_reporter(int(sys.argv[1]))
+sys.stdin.readline()
+reporter.open(view)
+for _ in range(50):
+    reporter.message("x" * 5000)
+    reporter.update(view)
+reporter.close(view, "summary")
+print("done", file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("verbose", [1, 2])
+@pytest.mark.parametrize("term", ["dumb", "xterm", ""])
+def test_the_reader_of_stdout_goes_away(verbose: int, term: str) -> None:
+    """As when a `| head` ends, or a pane of tmux: a pipe, so no terminal, and it breaks."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _GONE, str(verbose)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TERM": term},
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stdin.write("go\n")
+        process.stdin.close()
+        said = process.stderr.read()
+    assert "done" in said
+    assert said.count("lost its output stream") <= 1
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("size", [(0, 0), (1, 1), (2, 80), (9, 3), (400, 2)])
+def test_a_terminal_of_any_size(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(size[0]))
+    monkeypatch.setenv("LINES", str(size[1]))
+    drive(TerminalReporter(Terminal()))
