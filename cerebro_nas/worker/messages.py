@@ -343,7 +343,10 @@ def _value(hint: Any, raw: Any, where: str) -> Any:
 
 def _scalar(hint: Any, raw: Any, where: str) -> Any:
     if hint is float and type(raw) in (int, float):
-        return float(raw)
+        try:
+            return float(raw)
+        except OverflowError:
+            raise ProtocolError(f"`{where}` must be a number that fits a float.") from None
     return _checked(type(raw) is hint, raw, hint, where)
 
 
@@ -362,15 +365,16 @@ def _alternative(options: tuple[Any, ...], raw: Any, where: str) -> Any:
     for option in options:
         if dataclasses.is_dataclass(option) and kind == getattr(option, "kind", None):
             return _value(option, raw, where)
-    raise ProtocolError(f"`{where}` must be one of the known messages. Received: kind={str(kind)[:40]!r}.")
+    shown = repr(kind[:40]) if isinstance(kind, str) else f"a value of type {type(kind).__name__}"
+    raise ProtocolError(f"`{where}` must be one of the known messages. Received: kind={shown}.")
 
 
 @functools.cache
-def _hints(hint: type[Any]) -> dict[str, Any]:
+def _hints(hint: Any) -> dict[str, Any]:
     return typing.get_type_hints(hint)
 
 
-def _record(hint: type[Any], raw: Any, where: str) -> Any:
+def _record(hint: Any, raw: Any, where: str) -> Any:
     _checked(isinstance(raw, dict), raw, hint, where)
     hints = _hints(hint)
     unknown = sorted(set(raw) - set(hints))
