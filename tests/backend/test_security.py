@@ -83,8 +83,15 @@ def loud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def spark() -> Iterator[SparkSession]:
-    session = local_spark_session(2)
+def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("events")
+
+
+@pytest.fixture(scope="module")
+def spark(events: Path) -> Iterator[SparkSession]:
+    """A Spark that writes down all that its web pages would show."""
+    log = {"spark.eventLog.enabled": "true", "spark.eventLog.dir": events.as_uri(), "spark.eventLog.compress": "false"}
+    session = local_spark_session(2, config=log)
     yield session
     session.stop()
 
@@ -117,9 +124,12 @@ def _processes() -> list[psutil.Process]:
 
 
 def _spellings(secret: str) -> list[bytes]:
-    """The secret as somebody might have written it: digits, bytes, Base64."""
+    """The secret as somebody might have written it: digits, bytes, and Base64 of a text that it stands in."""
     raw = bytes.fromhex(secret)
-    return [secret.encode(), secret.upper().encode(), raw, base64.b64encode(raw)[:40]]
+    plain = [secret.encode(), secret.upper().encode(), raw]
+    # Three bytes become four letters; those at the edges depend on what stands beside it.
+    inside = [base64.b64encode(b"." * shift + text)[4:40] for shift in range(3) for text in (secret.encode(), raw)]
+    return [*plain, *inside]
 
 
 def _readable(pid: int) -> bytes:
@@ -183,6 +193,7 @@ def test_the_secret_of_a_local_search_is_nowhere_to_be_read(
 def test_the_secret_of_a_search_on_spark_is_nowhere_to_be_read(
     loud: Path,
     spark: SparkSession,
+    events: Path,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
     tls: bool,
@@ -198,7 +209,10 @@ def test_the_secret_of_a_search_on_spark_is_nowhere_to_be_read(
         tags = str(backend._tags) + str(java._jsc.sc().getLocalProperties().toString())
     out = "".join(capfd.readouterr()) + caplog.text + settings + jobs + tags
     assert "spark.app.name" in out
-    assert not [spelling for spelling in _spellings(secret) if spelling in out.encode() + _written(loud)]
+    shown = _written(events)
+    assert b"SparkListenerEnvironmentUpdate" in shown
+    assert b"supervise(" in shown
+    assert not [spelling for spelling in _spellings(secret) if spelling in out.encode() + _written(loud) + shown]
 
 
 # --- what listens ----------------------------------------------------------------------------------------------------
