@@ -18,12 +18,15 @@ from cerebro_nas.backend._base import LoadCommand
 from cerebro_nas.backend._base import RunCommand
 from cerebro_nas.backend._base import WorkerCommand
 from cerebro_nas.backend.simulated._course import Course
+from cerebro_nas.backend.simulated._course import pause_at
 from cerebro_nas.backend.simulated._course import plan_course
 from cerebro_nas.backend.simulated._faults import CorruptState
 from cerebro_nas.backend.simulated._faults import FailStore
 from cerebro_nas.backend.simulated._faults import FailUnit
 from cerebro_nas.backend.simulated._faults import Fault
 from cerebro_nas.backend.simulated._faults import FillDisk
+from cerebro_nas.backend.simulated._faults import Freeze
+from cerebro_nas.backend.simulated._faults import Hang
 from cerebro_nas.backend.simulated._faults import JoinLate
 from cerebro_nas.backend.simulated._faults import Kill
 from cerebro_nas.backend.simulated._faults import NotANumber
@@ -279,29 +282,40 @@ class SimulatedBackend(Backend):
             faults,
             fetch=0.0 if moved is None else moved + self._fetch_seconds(worker, unit),
             busy=None if moved is None else self._seconds(unit, command.spec),
-            store=self._store_seconds if self._search is not None and self._search.checkpoint else 0.0,
         )
-        if faults:
-            self._foresee(course)
-        if course.hang() is None:
-            self._at(course.end, partial(self._end, course))
+        for at, fault in course.ahead():
+            self._at(at, partial(self._strike, course, fault))
+        # What strikes before it voids this.
+        self._at(course.trained, partial(self._train if course.at("before_commit") else self._end, course))
 
-    def _foresee(self, course: Course) -> None:
-        """Put on the agenda what befalls a unit before its end. What comes first voids the rest."""
-        hang = course.hang()
-        if course.end > course.trained or (hang is not None and hang > course.trained):
-            # It is told later than it is done: its state goes to the store in between.
-            self._at(course.trained, partial(self._keep_ahead, course))
-        if hang is not None:
-            self._at(hang, partial(self._stall, course))
-        for at, seconds in course.freezes():
-            self._at(at, partial(self._stall, course))
-            if seconds > self._silence_seconds:
-                self._at(at + self._silence_seconds, partial(self._give_up, course))
+    def _strike(self, course: Course, fault: UnitFault) -> None:
+        if not course.is_current:
+            return
+        if isinstance(fault, Kill):
+            self._lose(course.worker, "killed", fault.away)
+        elif isinstance(fault, Hang):
+            course.hung = True
+            self._stall(course)
+        elif isinstance(fault, Freeze):
+            self._stall(course)
+            if fault.seconds > self._silence_seconds:
+                self._at(self._silence_seconds, partial(self._give_up, course))
             else:
-                self._at(at + seconds, partial(self._thaw, course))
-        for at, kill in course.kills():
-            self._at(at, partial(self._kill_in_unit, course, kill))
+                self._at(fault.seconds, partial(self._thaw, course))
+
+    def _train(self, course: Course) -> None:
+        """The state is made; it is in the store before the unit is told to be done."""
+        if course.hung or not (course.is_current or course.outlived):
+            return
+        if self._failure(course) is not None:
+            self._end(course)
+        else:
+            self._at(self._keep(course), partial(self._commit, course))
+
+    def _commit(self, course: Course) -> None:
+        for fault in course.at("before_commit"):
+            self._strike(course, fault)
+        self._at(pause_at(course.faults, "before_commit"), partial(self._end, course))
 
     def _stall(self, course: Course) -> None:
         if course.is_current:
@@ -315,10 +329,6 @@ class SimulatedBackend(Backend):
         if course.is_current:
             course.outlived = True
             self._lose(course.worker, f"not heard of for {self._silence_seconds:.0f} s", back_after=0.0)
-
-    def _kill_in_unit(self, course: Course, kill: Kill) -> None:
-        if course.is_current:
-            self._lose(course.worker, "killed", kill.away)
 
     def _move_seconds(self, worker: SimulatedWorker, command: RunCommand) -> float | None:
         """Seconds until `worker` has the state; None if it is nowhere."""
@@ -341,6 +351,8 @@ class SimulatedBackend(Backend):
 
     def _end(self, course: Course) -> None:
         worker, command = course.worker, course.command
+        if course.hung:
+            return
         if course.is_current:
             worker.current = worker.stalled_since = None
         elif not course.outlived:
@@ -357,7 +369,7 @@ class SimulatedBackend(Backend):
             if not course.kept:
                 self._keep(course)
             rows = 1 if unit.shard is None else self._infos[unit.shard].rows
-            report = UnitReport(rows, self._scores(course), course.end, course.busy or 0.0)
+            report = UnitReport(rows, self._scores(course), course.trained, course.busy or 0.0)
             self._out.append(UnitDone(worker.name, unit, report))
         self._work(worker)
 
@@ -378,26 +390,27 @@ class SimulatedBackend(Backend):
                 metrics = {k: math.nan if fault.metric in (None, k) else v for k, v in metrics.items()}
         return metrics
 
-    def _keep_ahead(self, course: Course) -> None:
-        if (course.is_current or course.outlived) and self._failure(course) is None:
-            self._keep(course)
-
-    def _keep(self, course: Course) -> None:
-        """The unit is done: its state is in the worker's memory, and on its way to the store."""
+    def _keep(self, course: Course) -> float:
+        """The unit is done: its state is in the worker's memory, and so many seconds away from the store."""
         course.kept = True
         unit, generation = course.command.unit, course.command.state.generation
+        seconds = 0.0
         if unit.phase == "train":
             generation += 1
-            self._write(course, generation)
+            seconds = self._write(course, generation)
         if course.worker.life == course.life:
             course.worker.states[unit.trial] = generation
+        return seconds
 
-    def _write(self, course: Course, generation: int) -> None:
+    def _write(self, course: Course, generation: int) -> float:
         if self._search is None or not self._search.checkpoint:
-            return
+            return 0.0
         faults = self._strikes.store("write", course.command.unit.trial, course.worker.name)
-        if not any(isinstance(fault, FillDisk | FailStore) for fault in faults):
-            self._at(self._store_seconds + _slowness(faults), partial(self._written, course, generation))
+        if any(isinstance(fault, FillDisk | FailStore) for fault in faults):
+            return 0.0
+        seconds = self._store_seconds + _slowness(faults)
+        self._at(seconds, partial(self._written, course, generation))
+        return seconds
 
     def _written(self, course: Course, generation: int) -> None:
         worker, unit = course.worker, course.command.unit

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from cerebro_nas.backend.simulated._faults import Delay
 from cerebro_nas.backend.simulated._faults import Freeze
-from cerebro_nas.backend.simulated._faults import Hang
 from cerebro_nas.backend.simulated._faults import Kill
 
 if TYPE_CHECKING:
@@ -28,11 +27,11 @@ class Course:
         command: what it is.
         faults: those that strike it.
         busy: seconds of computing; None: the state it starts from is nowhere.
-        places: when it comes to each place.
+        places: when it comes to each place but the last.
         trained: when its state is made.
-        end: when it is reported.
         kept: its state is in memory and on its way to the store.
         outlived: its worker was given up for lost while it stood still.
+        hung: it never goes on.
     """
 
     worker: SimulatedWorker
@@ -42,43 +41,32 @@ class Course:
     busy: float | None
     places: dict[Place, float]
     trained: float
-    end: float
     kept: bool = False
     outlived: bool = False
+    hung: bool = False
 
     @property
     def is_current(self) -> bool:
         """Whether its worker still runs it."""
         return self.worker.life == self.life and self.worker.current is self.command
 
-    def kills(self) -> list[tuple[float, Kill]]:
-        """When its worker is killed, apart from kills that wait for the write of its state."""
-        found = []
-        for fault in self.faults:
-            if isinstance(fault, Kill) and fault.at != "mid_write":
-                at = self.places[fault.at]  # type: ignore[index]  # no timed one strikes a unit
-                if fault.at == "in_unit":
-                    at = min(at + fault.after_seconds, self.trained)
-                found.append((at, fault))
-        return found
+    def at(self, place: Place) -> list[UnitFault]:
+        """Faults that strike at a place."""
+        return [fault for fault in self.faults if getattr(fault, "at", "") == place]
 
-    def hang(self) -> float | None:
-        """When it comes to a standstill for ever."""
-        return min((self.places[fault.at] for fault in self.faults if isinstance(fault, Hang)), default=None)
+    def ahead(self) -> list[tuple[float, UnitFault]]:
+        """Faults that strike at all places but the last, and when."""
+        return [(self._moment(place, fault), fault) for place in self.places for fault in self.at(place)]
 
-    def freezes(self) -> list[tuple[float, float]]:
-        """When its worker's process stops, and for how long."""
-        return [(self.places[fault.at], fault.seconds) for fault in self.faults if isinstance(fault, Freeze)]
+    def _moment(self, place: Place, fault: UnitFault) -> float:
+        moment = self.places[place]
+        if place == "in_unit" and isinstance(fault, Kill):
+            return min(moment + fault.after_seconds, self.places["after_unit"])
+        return moment
 
 
 def plan_course(
-    worker: SimulatedWorker,
-    command: RunCommand,
-    faults: Sequence[UnitFault],
-    *,
-    fetch: float,
-    busy: float | None,
-    store: float,
+    worker: SimulatedWorker, command: RunCommand, faults: Sequence[UnitFault], *, fetch: float, busy: float | None
 ) -> Course:
     """Lay out a unit.
 
@@ -88,20 +76,15 @@ def plan_course(
         faults: those that strike it.
         fetch: seconds until it has its shard and the state it starts from.
         busy: seconds of computing; None: there is no state to start from.
-        store: seconds that its state takes to the store.
     """
     if not faults:
-        done = fetch + (busy or 0.0)
-        return Course(worker, worker.life, command, faults, busy, {}, done, done)
-    work = _pause(faults, "before_unit") + fetch
-    trained = work + _pause(faults, "in_unit") + (busy or 0.0)
-    told = trained + _pause(faults, "after_unit")
-    places: dict[Place, float] = {"before_unit": 0.0, "in_unit": work, "after_unit": trained, "before_commit": told}
-    if any(getattr(fault, "at", "") == "before_commit" for fault in faults):
-        places["before_commit"] += store
-    end = places["before_commit"] + _pause(faults, "before_commit")
-    return Course(worker, worker.life, command, faults, busy, places, told, end)
+        return Course(worker, worker.life, command, faults, busy, {}, fetch + (busy or 0.0))
+    work = pause_at(faults, "before_unit") + fetch
+    done = work + pause_at(faults, "in_unit") + (busy or 0.0)
+    places: dict[Place, float] = {"before_unit": 0.0, "in_unit": work, "after_unit": done}
+    return Course(worker, worker.life, command, faults, busy, places, done + pause_at(faults, "after_unit"))
 
 
-def _pause(faults: Sequence[UnitFault], place: Place) -> float:
+def pause_at(faults: Sequence[UnitFault], place: Place) -> float:
+    """Seconds that a unit is held up at a place."""
     return sum(fault.seconds for fault in faults if isinstance(fault, Delay | Freeze) and fault.at == place)
