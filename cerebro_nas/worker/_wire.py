@@ -74,7 +74,9 @@ def listening_address(advertised: str, configured: str) -> str:
 
 def open_client(location: str, tls: Tls | None, receive: int) -> Any:
     """A Flight client that takes messages of at most `receive` bytes, and over TLS shows its certificate."""
-    options: dict[str, Any] = {"generic_options": [("grpc.max_receive_message_length", receive)]}
+    # Peers of a search are in one network; a proxy of the user's environment has no part in it.
+    limits = [("grpc.max_receive_message_length", receive), ("grpc.enable_http_proxy", 0)]
+    options: dict[str, Any] = {"generic_options": limits}
     if tls is not None:
         options.update(
             tls_root_certs=tls.authority.encode(),

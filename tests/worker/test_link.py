@@ -217,6 +217,14 @@ def test_bytes_that_are_no_http_harm_nobody(driver: Driver, link: DriverLink) ->
     assert link.poll(POLL).commands == ()
 
 
+def test_a_proxy_of_the_environment_is_not_asked(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    with contextlib.closing(DriverLink(driver.location, SECRET)) as link:
+        assert link.poll(POLL).commands == ()
+
+
 # --- eavesdroppers ---------------------------------------------------------------------------------------------------
 
 
