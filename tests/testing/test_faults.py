@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
+import runpy
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -174,7 +176,7 @@ def test_a_plan_for_real_workers_goes_by_hooks_and_its_counters_go_with_the_back
     backend = plan.on(LocalBackend(1))
     other = LocalBackend(1)
     assert other.hooks == ""
-    (directory,) = [Path(item) for item in [__import__("json").loads(backend.hook_data)["directory"]]]
+    directory = Path(json.loads(backend.hook_data)["directory"])
     assert directory.is_dir()
     assert plan.struck(backend) == (0, 0)
     Marks(directory).count(1, 1)
@@ -244,3 +246,14 @@ def test_a_damaged_file_is_another_one(tmp_path_factory: pytest.TempPathFactory,
     assert path.read_bytes() != data
     damage_file(path, "missing")
     assert not path.exists()
+
+
+def test_the_example_of_the_documentation_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text(encoding="utf-8")
+    section = text[text.index("## Try it yourself") :]
+    script = tmp_path / "example.py"
+    script.write_text(section.split("```python\n")[1].split("```")[0], encoding="utf-8")
+    runpy.run_path(str(script))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[:2]] == [["a", "COMPLETED"], ["b", "COMPLETED"]]
+    assert lines[2] == "struck: (1, 1, 1)"

@@ -24,9 +24,9 @@ from cerebro_nas.backend.simulated._store import SimulatedStore
 from cerebro_nas.backend.simulated._strikes import Strikes
 
 __all__ = [
-    "FAULTS",
     "CorruptState",
     "Delay",
+    "FAULTS",
     "FailStore",
     "FailUnit",
     "Fault",
