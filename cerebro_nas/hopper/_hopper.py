@@ -333,6 +333,7 @@ class Hopper:
         if event.reason == "state_missing" and not fails and (running.state.holder or running.state.stored):
             # With each time there is less to try, down to a new beginning: it cannot go on for ever.
             trial.holder = None
+            trial.lost_states += 1
             if running.state.stored:
                 # The store's copy was tried too, and is damaged or gone: the one before it is next.
                 trial.forget_stored(running.state.stored)

@@ -11,6 +11,7 @@ from cerebro_nas.hopper._types import TrialStatus
 from cerebro_nas.hopper._types import Unit
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from collections.abc import Iterable
 
     from cerebro_nas.hopper._order import FixedOrder
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 KEPT_GENERATIONS = 2
 """States of a trial that the store keeps, beside the best one."""
+
+_HOMESICK = 3
+"""A trial that lost its state so often within an epoch stays with whoever holds it: moving it does not work."""
 
 UnitKey = tuple[str, int, "Shard | None"]
 
@@ -51,6 +55,7 @@ class Trial:
 
     Attributes:
         wants: mask of the shards on which the next unit may run; the call unit has a bit of its own.
+        lost_states: how often in this epoch a worker could not get at the state.
         suspects: workers on which it failed, and that have not finished a unit since: others are better for it.
         remaining: expected seconds of all its units; `rank` and `longest_unit` follow from it. The ranking keeps them.
     """
@@ -70,6 +75,7 @@ class Trial:
         self.unit: Unit | None = None
         self.ready_since = now
         self.suspects: set[str] = set()
+        self.lost_states = 0
         self.remaining = 0.0
         self.rank = (0.0, draw)
         self.longest_unit = 0.0
@@ -110,7 +116,7 @@ class Trial:
     @property
     def picky(self) -> bool:
         """Whether some unit should not run on some worker."""
-        return bool(self._avoided or self.suspects)
+        return bool(self._avoided or self.suspects or self.lost_states >= _HOMESICK)
 
     @property
     def is_last_epoch(self) -> bool:
@@ -200,8 +206,10 @@ class Trial:
         """Remember that `unit` should not run on `worker` while there are others."""
         self._avoided.setdefault(unit_key(unit), set()).add(worker)
 
-    def allowed(self, mask: int, worker: str, workers: Iterable[str]) -> int:
+    def allowed(self, mask: int, worker: str, workers: Collection[str]) -> int:
         """Take out of `mask` what had better not run on `worker`, unless that is so for every one of `workers`."""
+        if self.lost_states >= _HOMESICK and self.holder is not None and self.holder in workers:
+            return mask if worker == self.holder else 0
         if worker in self.suspects and any(name not in self.suspects for name in workers):
             return 0
         if not self._avoided:
@@ -243,6 +251,7 @@ class Trial:
         metrics = _weighted(self._trained[self.epoch])
         metrics.update({f"val_{name}": value for name, value in _weighted(self._evaluated).items()})
         self.history.append(metrics)
+        self.lost_states = 0
         if not self.is_last_epoch:
             self._begin_epoch(self.epoch + 1)
         return metrics

@@ -19,6 +19,8 @@ from cerebro_nas.hopper import RunUnit
 from cerebro_nas.hopper import TrialAdded
 from cerebro_nas.hopper import TrialFinished
 from cerebro_nas.hopper import TrialStopRequested
+from cerebro_nas.hopper import UnitFailed
+from cerebro_nas.hopper import WorkerLost
 from cerebro_nas.worker import CandidateSpec
 from cerebro_nas.worker import SearchSpec
 from cerebro_nas.worker import ShardSpec
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     from cerebro_nas.hopper import Hopper
     from cerebro_nas.hopper import TrialPlan
 
+_WATCH_SECONDS = 1.0
+"""Between two looks for units that hang."""
+
 
 @dataclass
 class SimulatedSearch:
@@ -42,10 +47,13 @@ class SimulatedSearch:
 
     Attributes:
         commands: every command, in order (without `RunUnit` and `DropState`, where units were not to be kept).
+        inputs: what the hopper was given, with the times: events, and the units that it launched (none of them where
+            units were not to be kept).
         started: when the backend was started, on its clock; `ended` likewise.
     """
 
     commands: list[Command] = field(default_factory=list)
+    inputs: list[tuple[float, Event | RunUnit]] = field(default_factory=list)
     started: float = 0.0
     ended: float = 0.0
 
@@ -88,10 +96,10 @@ def run_search(
     max_seconds: float = 1e6,
     keep_units: bool = True,
 ) -> SimulatedSearch:
-    """Run every plan to its end.
+    """Run every plan to its end. Units that hang are given up, and their workers restarted.
 
     Args:
-        hopper: a new scheduler.
+        hopper: a new scheduler; or one that went through a record of inputs, to go on with that search.
         backend: a stopped backend; it is stopped again at the end.
         search: what the backend is started with.
         plans: the trials; the next ones are taken when the hopper asks.
@@ -106,9 +114,11 @@ def run_search(
     with backend:
         backend.start(search)
         driver.result.started = backend.now()
+        driver.go_on()
         while not hopper.finished:
             for event in backend.events(timeout=1.0):
                 driver.feed(event)
+            driver.watch()
             if not hopper.finished:
                 driver.dispatch()
             if backend.now() - driver.result.started > max_seconds:
@@ -133,20 +143,53 @@ class _Driver:
         self._on_epoch = on_epoch
         self._keep_units = keep_units
         self._specs: dict[str, CandidateSpec] = {}
+        self._watched = 0.0
+
+    def go_on(self) -> None:
+        """Take up what was asked and not answered before."""
+        if asked := self._hopper.snapshot().asked:
+            for event in self._answer(AskTrials(asked)):
+                self.feed(event)
 
     def feed(self, event: Event) -> None:
         pending: deque[Event] = deque([event])
         while pending:
-            for command in self._hopper.handle(pending.popleft(), self._backend.now()):
+            now, event = self._backend.now(), pending.popleft()
+            self._note(now, event)
+            for command in self._hopper.handle(event, now):
                 self._keep(command)
                 pending.extend(self._answer(command))
 
+    def watch(self) -> None:
+        now = self._backend.now()
+        if now - self._watched < _WATCH_SECONDS:
+            return
+        self._watched = now
+        for late in self._hopper.overdue(now):
+            if self._backend.stalled_seconds(late.worker) == 0.0:
+                continue  # It gets on.
+            self.feed(UnitFailed(late.worker, late.unit, "timeout", f"after {late.seconds} s", trial_fault=False))
+            self.feed(WorkerLost(late.worker, "its unit hung", planned=True))
+            self._backend.restart(late.worker, "its unit hung")
+
     def dispatch(self) -> None:
-        for command in self._hopper.poll(self._backend.now()):
+        now = self._backend.now()
+        for command in self._hopper.poll(now):
             self._keep(command)
             if isinstance(command, RunUnit):
-                run = RunCommand(command.unit, command.state, self._specs[command.unit.trial])
+                self._note(now, command)
+                run = RunCommand(command.unit, command.state, self._spec(command.unit.trial))
                 self._backend.submit(command.worker, run)
+
+    def _spec(self, trial: str) -> CandidateSpec:
+        spec = self._specs.get(trial)
+        if spec is None:
+            spec = self._specs[trial] = CandidateSpec(trial, model="", optimizer={}, loss=(), metrics=())
+        return spec
+
+    def _note(self, now: float, item: Event | RunUnit) -> None:
+        if self._keep_units:
+            self.result.inputs.append((now, item))
 
     def _keep(self, command: Command) -> None:
         if self._keep_units or not isinstance(command, RunUnit | DropState):
@@ -155,14 +198,12 @@ class _Driver:
     def _answer(self, command: Command) -> list[Event]:
         if isinstance(command, AskTrials):
             plans = list(islice(self._plans, command.count))
-            for plan in plans:
-                self._specs[plan.trial] = CandidateSpec(plan.trial, model="", optimizer={}, loss=(), metrics=())
             events: list[Event] = [TrialAdded(plan) for plan in plans]
             return events if len(plans) == command.count else [*events, NoMoreTrials()]
         if isinstance(command, DropState):
             self._backend.submit(command.worker, DropCommand(command.trial))
         elif isinstance(command, TrialFinished):
-            del self._specs[command.trial]
+            self._specs.pop(command.trial, None)
         elif isinstance(command, EpochFinished) and self._on_epoch is not None:
             stop = self._on_epoch(command)
             return [] if stop is None else [stop]
