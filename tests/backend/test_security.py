@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -313,3 +314,11 @@ def test_on_a_cluster_the_driver_listens_at_the_address_that_spark_advertises(
             lambda session, key, default, settings=settings: settings.get(key, default),
         )
         assert backend._addresses() == found
+
+
+def test_the_tests_that_the_documentation_names_exist() -> None:
+    root = HERE.parents[1]
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (root / "docs" / "security.md").read_text())
+    assert len(named) > 30
+    missing = [f"{file}::{test}" for file, test in named if f"def {test}(" not in (root / file).read_text()]
+    assert not missing
