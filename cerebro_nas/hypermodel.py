@@ -50,7 +50,8 @@ class HyperHyperModel:
         objective: metric to optimise, `"val_accuracy"` say, or a `keras_tuner.Objective`; by default the
             `evaluation_metric` of `resource_bind` on the validation split.
         tuner: `"greedy"` (default), `"random"`, `"grid"`, or a `keras_tuner.Oracle`.
-        overwrite: remove an earlier search of that name. Without it, `fit` refuses to write over one.
+        overwrite: remove an earlier search of that name. Without it, `fit` goes on with one that did not end, and
+            gives the result of one that did; it refuses if the graph, the objective or the data is another one.
         seed: seed of the data's shuffle, the tuner and the initial weights.
         max_model_size: parameters that a candidate may have at most.
 
@@ -150,6 +151,9 @@ class HyperHyperModel:
         directory: str | os.PathLike[str] | None = None,
         max_model_size: int | None = None,
         seed: int | None = None,
+        visit_order: str | None = None,
+        unit_timeout: float | None = None,
+        force_fields: Sequence[str] | None = None,
         **options: Any,
     ) -> None:
         """Choose the search algorithm.
@@ -166,6 +170,13 @@ class HyperHyperModel:
             directory: see the constructor.
             max_model_size: see the constructor.
             seed: see the constructor.
+            visit_order: `"adaptive"` (default): candidates visit shards where a worker is free, the quickest way;
+                `"fixed"`: in an order that follows from the seed, so that metrics do not depend on timing, on faults or
+                on the number of workers.
+            unit_timeout: seconds that one sub-epoch may take; by default ten times what is expected of it, and then
+                only if it makes no step for a minute.
+            force_fields: what may differ from the search that is gone on with: any of `tuner`, `tuner_options`,
+                `hyperparameters`, `seed`, `batch_size`, `epochs`, `max_model_size`, `visit_order`.
             **options: further arguments of the tuner: `exploration`, `cold_start`, `initial_hps` for greedy.
 
         Raises:
@@ -184,6 +195,9 @@ class HyperHyperModel:
             directory=directory,
             max_model_size=max_model_size,
             seed=seed,
+            visit_order=visit_order,
+            unit_timeout=unit_timeout,
+            force_fields=force_fields,
         )
         settings.check()
         self._check_tuner(settings)
@@ -223,11 +237,12 @@ class HyperHyperModel:
         rules, logdirs = self._callbacks(callbacks, arguments)
         self._check(verbose)
         self._check_data(df, arguments)
-        with self._bound("fit").backend as backend:
-            # Workers import TensorFlow while Spark prepares the data.
-            backend.launch()
-            self._prepare(df, arguments)
-            return self._search(arguments, rules, logdirs, verbose)
+        with self._claim() as claim, self._bound("fit").backend as backend:
+            if not self._has_ended(claim, arguments):
+                # Workers import TensorFlow while Spark prepares the data.
+                backend.launch()
+            self._prepare(df, arguments, claim.session)
+            return self._search(claim, arguments, rules, logdirs, verbose)
 
     def fit_on_prepared_data(
         self,
@@ -269,8 +284,8 @@ class HyperHyperModel:
             input_shape=arguments.input_shape,
         )
         self._prepared = prepared
-        with resources.backend:
-            return self._search(arguments, rules, logdirs, verbose)
+        with self._claim() as claim, resources.backend:
+            return self._search(claim, arguments, rules, logdirs, verbose)
 
     def sys_setup(
         self, df: DataFrame, input_shape: Sequence[int] | int | None = None, batch_size: int = 32, epochs: int = 1
@@ -456,33 +471,24 @@ class HyperHyperModel:
             input_shape=arguments.input_shape,
             num_shards=resources.num_shards,
         )
-        self._check_directory()
         resources.backend.check()
 
-    def _prepare(self, df: DataFrame, arguments: FitArguments) -> None:
-        from cerebro_nas.data import prepare_data
+    def _claim(self) -> search.SearchClaim:
+        store = self._bound("fit").store
+        return search.SearchClaim(store, self.directory, overwrite=bool(self._settings.overwrite))
 
-        resources = self._bound("fit")
-        self._prepared = prepare_data(
+    def _has_ended(self, claim: search.SearchClaim, arguments: FitArguments) -> bool:
+        return claim.has_ended({"max_trials": self._settings.max_trials, "epochs": arguments.epochs})
+
+    def _prepare(self, df: DataFrame, arguments: FitArguments, session: dict[str, Any] | None = None) -> None:
+        self._prepared = search.prepare(
             df,
-            store=resources.store,
+            self._bound("fit"),
             name=self.project_name,
-            feature_columns=resources.feature_columns,
-            label_columns=resources.label_columns,
-            validation=resources.validation,
-            num_shards=resources.num_shards,
             input_shape=arguments.input_shape,
             seed=self._seed,
+            session=session,
         )
-
-    def _check_directory(self) -> None:
-        store = self._bound("fit").store
-        if store.exists(self.directory) and not self._settings.overwrite:
-            raise ConfigError(
-                f"A search named {self.project_name!r} is there already, in {self.directory}. "
-                f"Received: overwrite={self._settings.overwrite!r}. Pass overwrite=True to remove it, or another "
-                "project_name."
-            )
 
     def _configure(self, arguments: FitArguments) -> None:
         if self._prepared is None:
@@ -491,20 +497,22 @@ class HyperHyperModel:
         self._space.configure(self._prepared, batch_size=arguments.batch_size, epochs=arguments.epochs)
 
     def _search(
-        self, arguments: FitArguments, rules: list[search.StoppingRule], logdirs: list[str], verbose: Any
+        self,
+        claim: search.SearchClaim,
+        arguments: FitArguments,
+        rules: list[search.StoppingRule],
+        logdirs: list[str],
+        verbose: Any,
     ) -> ModelSelectionResult:
         resources = self._bound("fit")
         shown = resources.verbose if verbose is None else verbose
         configure_logging(1 if shown == "auto" else int(shown))
-        self._check_directory()
         self._configure(arguments)
-        plan = self._plan(arguments, rules, logdirs, shown)
-        self._result = None  # its files go away now
-        if resources.store.exists(plan.directory):
-            resources.store.delete_owned(plan.directory)
-        resources.store.create_owned(plan.directory, "search")
-        # Workers make themselves ready while the driver explores the space.
-        resources.backend.start(search.search_spec(plan))
+        plan = self._plan(claim, arguments, rules, logdirs, shown)
+        self._result = None  # of another search, or of this one with fewer trials
+        if not self._has_ended(claim, arguments):
+            # Workers make themselves ready while the driver explores the space.
+            resources.backend.start(search.search_spec(plan))
         if self._tuner is not None:
             self._tuner.close()
         space = self._space.explore(self._settings.hyperparameters)
@@ -513,17 +521,33 @@ class HyperHyperModel:
         return self._result
 
     def _plan(
-        self, arguments: FitArguments, rules: list[search.StoppingRule], logdirs: list[str], verbose: Any
+        self,
+        claim: search.SearchClaim,
+        arguments: FitArguments,
+        rules: list[search.StoppingRule],
+        logdirs: list[str],
+        verbose: Any,
     ) -> SearchPlan:
         resources = self._bound("fit")
         if self._prepared is None:
             raise CerebroNasError("The data must be prepared before a search is planned.")
         tuner = self._settings.tuner
+        tuner_name = tuner if isinstance(tuner, str) else type(tuner).__name__
+        description = search.describe_search(
+            self._settings, self._objective(self._settings), self._space, self._prepared, arguments, self._seed
+        )
+        identity = uuid.uuid4().hex[:12]
+        if claim.session is not None:
+            began, identity = search.began_with(claim.session), search.identity_of(claim.session)
+            search.check_same(began, description, self._settings.force_fields)
         return search.SearchPlan(
             project=self.project_name,
-            tuner_name=tuner if isinstance(tuner, str) else type(tuner).__name__,
+            tuner_name=tuner_name,
             directory=self.directory,
-            identity=uuid.uuid4().hex[:12],
+            identity=identity,
+            description=description,
+            journal=claim.begin(),
+            check_claim=claim.check,
             prepared=self._prepared,
             space=self._space,
             backend=resources.backend,
@@ -531,6 +555,8 @@ class HyperHyperModel:
             epochs=arguments.epochs,
             parallelism=self._settings.parallelism,
             seed=self._seed,
+            visit_order=self._settings.visit_order,
+            unit_timeout=self._settings.unit_timeout,
             rules=rules,
             logdirs=logdirs,
             verbose=verbose,

@@ -154,12 +154,15 @@ class Backend(abc.ABC):
         """What the workers have used so far."""
 
     @abc.abstractmethod
-    def stop(self, grace: float | None = None) -> None:
+    def stop(self, grace: float | None = None) -> list[BackendEvent]:
         """Stop every worker and free everything.
 
         Args:
             grace: seconds that the workers have to write the states they hold; units that run are abandoned at once.
                 None: what the backend thinks right. With 0 nothing is waited for.
+
+        Returns:
+            What `events` would have returned next: the states, above all, that were written last.
         """
 
     def __enter__(self: B) -> B:

@@ -214,17 +214,17 @@ class WorkerPool(Backend):
     def usage(self) -> BackendUsage:
         return self._last_usage if self._session is None else self._session.table.usage()
 
-    def stop(self, grace: float | None = None) -> None:
+    def stop(self, grace: float | None = None) -> list[BackendEvent]:
         session = self._session
         if session is None:
-            return
+            return []
         seconds = self.stop_seconds if grace is None else max(0.0, grace)
         session.stopping.set()
         # The rest of the time is for exiting.
         session.table.stop(StopMessage(seconds * 0.8))
         session.server.dismiss()
         self._stop_keepers(session, seconds)
-        session.table.close()
+        last = session.table.close()
         session.server.shutdown()
         if self._monitor is not None and self._monitor.ident is not None:
             self._monitor.join()
@@ -232,6 +232,7 @@ class WorkerPool(Backend):
         self._last_usage = session.table.usage()
         self._session, self._monitor, self._keepers, self._deadline = None, None, [], None
         atexit.unregister(self.stop)
+        return last
 
     # --- parts -------------------------------------------------------------------------------------------------------
 

@@ -42,6 +42,7 @@ class _Entry:
 
     changed: threading.Condition
     attempt: int = -1
+    floor: int = 0
     pid: int = 0
     alive: bool = False
     joins: int = 0
@@ -93,7 +94,7 @@ class WorkerTable:
             if entry.alive and (message.attempt, message.pid) == (entry.attempt, entry.pid):
                 entry.heard = self._clock()
                 return
-            if message.attempt <= entry.attempt:
+            if message.attempt <= entry.attempt or message.attempt < entry.floor:
                 raise SupersededError(f"Attempt {entry.attempt} of {message.worker} took the place of this one.")
             self._lose(message.worker, entry, "another process took its place")
             entry.attempt, entry.pid, entry.location = message.attempt, message.pid, message.location
@@ -142,9 +143,9 @@ class WorkerTable:
         """Note that a worker program ended (None: whichever served last); say whether to start a replacement."""
         with self._lock:
             entry = self._entry(worker)
-            attempt = entry.attempt if attempt is None else attempt
-            if attempt < entry.attempt:
+            if attempt is not None and attempt < max(entry.attempt, entry.floor):
                 return False
+            attempt = entry.attempt if attempt is None else attempt
             # Whatever that attempt still says comes too late, also if it never registered.
             self._lose(worker, entry, reason)
             entry.attempt = attempt
@@ -209,6 +210,12 @@ class WorkerTable:
                 self._lose(worker, entry, reason)
             return alive
 
+    def refuse_below(self, worker: str, attempt: int) -> None:
+        """Take no earlier attempt in from now on, and have none of them replaced by whoever supervises it."""
+        with self._lock:
+            entry = self._entry(worker)
+            entry.floor = max(entry.floor, attempt)
+
     def silent(self, seconds: float) -> list[str]:
         """Declare lost, and name, the workers not heard of for `seconds`."""
         with self._lock:
@@ -226,13 +233,16 @@ class WorkerTable:
                 if entry.alive:
                     self._send(entry, command)
 
-    def close(self) -> None:
-        """End every wait."""
+    def close(self) -> list[BackendEvent]:
+        """End every wait; return what happened and was not taken."""
         with self._lock:
             self._stopping = self._closed = True
             for entry in self._entries.values():
                 entry.changed.notify_all()
             self._happened.notify_all()
+            events = list(self._events)
+            self._events.clear()
+            return events
 
     # --- what is known -----------------------------------------------------------------------------------------------
 

@@ -1,20 +1,20 @@
 """The loop of a search: what happened goes to the scheduler, what it says is done.
 
-It holds no policy. The tuner decides which trial comes, the scheduler what runs where, the backend how.
+It holds no policy. The tuner decides which trial comes, the scheduler what runs where, the backend how. Every input is
+in the journal before anything follows from it, so that a search whose driver died goes on where the journal ends.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
-import math
 import zlib
-from collections import deque
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
-from dataclasses import replace
+from dataclasses import field
 from typing import TYPE_CHECKING
+from typing import Any
 from typing import Protocol
 
 from cerebro_nas.backend import DropCommand
@@ -22,39 +22,45 @@ from cerebro_nas.backend import LoadCommand
 from cerebro_nas.backend import RunCommand
 from cerebro_nas.errors import BuildError
 from cerebro_nas.errors import SearchAborted
-from cerebro_nas.hopper import AskTrials
+from cerebro_nas.errors import StoreError
 from cerebro_nas.hopper import Command
 from cerebro_nas.hopper import DropState
 from cerebro_nas.hopper import EpochFinished
-from cerebro_nas.hopper import Event
 from cerebro_nas.hopper import Hopper
-from cerebro_nas.hopper import NoMoreTrials
 from cerebro_nas.hopper import RunUnit
-from cerebro_nas.hopper import SearchFinished
-from cerebro_nas.hopper import TrialAdded
+from cerebro_nas.hopper import StateStored
 from cerebro_nas.hopper import TrialFinished
 from cerebro_nas.hopper import TrialPlan
-from cerebro_nas.hopper import TrialsDeferred
 from cerebro_nas.hopper import TrialStatus
-from cerebro_nas.hopper import TrialStopRequested
-from cerebro_nas.hopper import UnitDone
 from cerebro_nas.hopper import UnitFailed
+from cerebro_nas.hopper import WorkerExcluded
 from cerebro_nas.hopper import WorkerJoined
 from cerebro_nas.hopper import WorkerLost
+from cerebro_nas.search._keeping import MarkBest
+from cerebro_nas.search._keeping import Remove
+from cerebro_nas.search._ledger import Ledger
+from cerebro_nas.search._records import event_data
+from cerebro_nas.search._records import unit_data
+from cerebro_nas.search._replay import replay
+from cerebro_nas.search._watch import Watch
 from cerebro_nas.tuners import TrialSuggestion
 from cerebro_nas.tuners import Wait
+from cerebro_nas.worker import CandidateSpec
 
 if TYPE_CHECKING:
     import keras_tuner
 
     from cerebro_nas.backend import Backend
+    from cerebro_nas.backend import BackendEvent
+    from cerebro_nas.journal import Journal
     from cerebro_nas.search._books import Books
+    from cerebro_nas.search._signals import StopSignals
     from cerebro_nas.search._stopping import StoppingRule
+    from cerebro_nas.storage import Janitor
     from cerebro_nas.storage import StateFiles
     from cerebro_nas.tracking import Reporter
     from cerebro_nas.tracking import TensorBoardLogger
     from cerebro_nas.tuners import Tuner
-    from cerebro_nas.worker import CandidateSpec
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -79,54 +85,75 @@ class SearchParts:
         tuner: proposes them.
         hopper: schedules them.
         backend: runs them; started already.
-        states: their states in the store.
+        journal: takes every input; what it holds already is gone through first.
+        states: their states in the store; `janitor` removes those that are not needed.
         books: their records.
         reporter: shows them.
         rules: early stopping of a candidate.
         boards: loggers for TensorBoard.
-        train_shards: train units of an epoch.
         seed: seed of the search.
+        session: what the journal's record of this session says beside the limits.
+        signals: whether the user wants the search to end early, None: nobody can say so.
+        heartbeat: called at every turn; raises to stop a driver that another one has replaced.
+        watch: rules about workers and units that take too long.
     """
 
     space: Space
     tuner: Tuner
     hopper: Hopper
     backend: Backend
+    journal: Journal
     states: StateFiles
+    janitor: Janitor
     books: Books
     reporter: Reporter
     rules: Sequence[StoppingRule]
     boards: Sequence[TensorBoardLogger]
-    train_shards: int
     seed: int
+    session: dict[str, Any] = field(default_factory=dict)
+    signals: StopSignals | None = None
+    heartbeat: Callable[[], None] = lambda: None
+    watch: Watch = field(default_factory=Watch)
 
 
 class SearchDriver:
-    """Runs one search to its end. Use it once."""
+    """Runs one search to its end. Use it once.
+
+    Raises:
+        CorruptStateError: what the journal holds cannot be gone through.
+        ResumeMismatchError: the tuner is not the one that the journal tells of.
+    """
 
     def __init__(self, parts: SearchParts) -> None:
         self._parts = parts
+        self._ledger = Ledger(parts.hopper, parts.tuner, parts.books)
         self._specs: dict[str, CandidateSpec] = {}
-        self._waiting: deque[Command] = deque()
-        self._asked = 0
-        self._exhausted = False
-        self._finished = False
         self._errors: dict[str, int] = {}
-        self._failures: dict[str, str] = {}
-        self._unfinite: set[str] = set()
         self._succeeded = False
-        self._started = self._shown = parts.backend.now()
+        self._told = False
+        self._limits = {"max_trials": parts.books.max_trials, "epochs": parts.books.epochs}
         self._actions: dict[type, Callable[..., None]] = {
             EpochFinished: self._epoch_finished,
             TrialFinished: self._trial_finished,
             DropState: self._drop,
-            SearchFinished: self._end,
+            WorkerExcluded: self._excluded,
         }
+        # Time goes on where the journal ends: what passed without a driver does not count.
+        self._before = replay(self._ledger, parts.journal.records)
+        self._began = parts.backend.now()
+        self._shown = self._before
+        if parts.journal.records:
+            self._recover()
+        self._set_limits()
 
     @property
     def started(self) -> float:
-        """When the search began, on the backend's clock."""
-        return self._started
+        """When this session began, in seconds of the search."""
+        return self._before
+
+    def now(self) -> float:
+        """Seconds that the search has run, in all sessions together."""
+        return self._before + self._parts.backend.now() - self._began
 
     def run(self) -> str:
         """Run until every trial has ended.
@@ -135,146 +162,236 @@ class SearchDriver:
             Why the search ended, in words.
 
         Raises:
-            SearchAborted: nothing but the same failure came, or no candidate could be built.
+            SearchAborted: nothing but the same failure came, no candidate could be built, or no workers are left.
             BackendError: the backend failed.
+            FencedError: another driver has taken over the search.
         """
-        backend = self._parts.backend
-        while not self._finished:
+        backend, ledger = self._parts.backend, self._ledger
+        # What the scheduler said at the end of an earlier session comes before what happens in this one.
+        self._settle()
+        while not ledger.finished and not self._shall_stop():
             for event in backend.events(_TURN_SECONDS):
-                self._count(event)
-                self._feed(event)
+                self._take(event)
             self._settle()
+            self._watch()
+            self._parts.heartbeat()
+            self._parts.journal.commit()
             self._show()
+        if not ledger.finished:
+            return "it was interrupted; run it again to go on"
         return self._reason()
 
-    def _count(self, event: Event) -> None:
-        # Only a report that the scheduler accepts is entered, and it accepts those of units that run now.
-        if isinstance(event, UnitDone) and self._parts.hopper.is_running(event.worker, event.unit):
-            self._parts.books.unit(event.worker, event.unit.trial, event.report)
-        elif isinstance(event, UnitFailed):
-            self._failures[event.unit.trial] = event.message
-            _LOGGER.info("Trial %s failed on %s (%s): %s", event.unit.trial, event.worker, event.reason, event.message)
-        elif isinstance(event, WorkerLost):
-            self._parts.reporter.message(f"Worker {event.worker} was lost ({event.reason}); its unit runs again.")
+    def wind_up(self, events: Sequence[BackendEvent]) -> None:
+        """Take in what workers still had to say when they were asked to go, and tidy up the store."""
+        for event in events:
+            if isinstance(event, StateStored):
+                self._take(event)
+        for change in self._ledger.keeping.everything() if self._ledger.finished else ():
+            self._carry_out(change)
+        for trial in self._ledger.keeping.pending if self._ledger.finished else ():
+            _LOGGER.warning("The best state of trial %s did not reach the store; an earlier one is kept.", trial)
+        self._note("end" if self._ledger.finished else "interrupted", {})
+        self._parts.journal.commit()
 
-    def _feed(self, event: Event) -> None:
+    # --- the journal --------------------------------------------------------------------------------------------------
+
+    def _note(self, kind: str, data: dict[str, Any]) -> float:
+        """Write an input down; return its time."""
+        now = self.now()
+        self._parts.journal.append(kind, data, now)
+        return now
+
+    def _recover(self) -> None:
+        """Go on after another session: no worker of it is left, and files may not be as they should."""
+        parts, ledger = self._parts, self._ledger
+        for change in ledger.keeping.everything():
+            self._carry_out(change)
+        for trial in parts.hopper.snapshot().trials:
+            self._specs[trial.trial] = self._saved_spec(trial.trial)
+            for board in parts.boards:
+                board.trial_started(trial.trial, parts.books[trial.trial].hyperparameters)
+        for worker in parts.hopper.snapshot().workers:
+            gone = WorkerLost(worker.worker, "the driver of the search ended", planned=True)
+            ledger.event(gone, self._note("event", event_data(gone)))
+        self._succeeded = any(record.status in ("COMPLETED", "STOPPED") for record in parts.books.records)
+
+    def _set_limits(self) -> None:
+        now = self._note("session", {**self._parts.session, "limits": self._limits})
+        if self._parts.journal.records:
+            self._ledger.set_limits(self._limits["max_trials"], self._limits["epochs"] or 1, now)
+
+    def _saved_spec(self, trial: str) -> CandidateSpec:
+        """The candidate as it was built; built again, from the same values and seed, where the file is no good."""
         parts = self._parts
-        self._extend(parts.hopper.handle(event, parts.backend.now()))
+        try:
+            text = parts.states.read_spec(trial)
+            found = CandidateSpec.from_json(text)
+        except (StoreError, ValueError, KeyError, TypeError) as error:
+            _LOGGER.warning("The specification of trial %s is built again: %s", trial, error)
+        else:
+            if _digest(text) == self._ledger.digests[trial]:
+                return found
+            _LOGGER.warning("The specification of trial %s was changed, and is built again.", trial)
+        hyperparameters = parts.tuner.oracle.trials[trial].hyperparameters.copy()
+        spec = parts.space.build(hyperparameters, trial=trial, seed=trial_seed(parts.seed, trial))
+        parts.states.write_spec(trial, spec.to_json())
+        return spec
+
+    # --- one turn -----------------------------------------------------------------------------------------------------
+
+    def _take(self, event: BackendEvent) -> None:
+        parts, ledger = self._parts, self._ledger
+        if isinstance(event, UnitFailed):
+            _LOGGER.info("Trial %s failed on %s (%s): %s", event.unit.trial, event.worker, event.reason, event.message)
+        elif isinstance(event, WorkerLost) and not event.planned and self._is_here(event.worker):
+            parts.reporter.message(f"Worker {event.worker} was lost ({event.reason}); its unit runs again.")
+        ledger.event(event, self._note("event", event_data(event)))
         if isinstance(event, WorkerJoined):
             # It can decode its first shard while its first candidate is still being built.
             for shard in parts.hopper.homes(event.worker)[:1]:
                 parts.backend.submit(event.worker, LoadCommand(shard))
+        for trial in ledger.best_lost:
+            parts.reporter.message(f"The best state of trial {trial} was lost with {event}; an earlier one is kept.")
+        ledger.best_lost.clear()
 
-    def _extend(self, commands: Iterable[Command]) -> None:
-        for command in commands:
-            if isinstance(command, AskTrials):
-                self._asked += command.count
-            else:
-                self._waiting.append(command)
+    def _is_here(self, worker: str) -> bool:
+        return any(view.worker == worker for view in self._parts.hopper.snapshot().workers)
 
     def _settle(self) -> None:
         """Carry out commands until none is left; workers get their units before the next candidate is built."""
+        ledger = self._ledger
         while True:
-            while self._waiting:
-                command = self._waiting.popleft()
-                self._actions[type(command)](command)
-            self._dispatch()
-            if self._asked and not self._finished:
-                self._ask_one()
-            elif not self._waiting:
+            command: Command | None = None
+            while (command := ledger.next_command()) is not None:
+                self._actions.get(type(command), _ignore)(command)
+            for change in ledger.take_changes():
+                self._carry_out(change)
+            if self._is_stopping():
                 return
+            self._dispatch()
+            if not ledger.asked or ledger.finished:
+                return
+            self._ask_one()
 
     def _dispatch(self) -> None:
-        backend = self._parts.backend
-        for command in self._parts.hopper.poll(backend.now()):
-            if isinstance(command, RunUnit):
-                spec = self._specs[command.unit.trial]
-                backend.submit(command.worker, RunCommand(command.unit, command.state, spec))
-            else:
-                self._extend([command])
+        parts = self._parts
+        for command in parts.hopper.poll(self.now()):
+            if not isinstance(command, RunUnit):
+                self._ledger.extend([command])
+                continue
+            self._note("run", {"worker": command.worker, "unit": unit_data(command.unit)})
+            spec = self._specs[command.unit.trial]
+            parts.backend.submit(command.worker, RunCommand(command.unit, command.state, spec))
+
+    def _watch(self) -> None:
+        """See to what takes too long."""
+        parts = self._parts
+        for late in parts.watch.hung(parts.hopper.overdue(self.now()), parts.backend):
+            message = f"it took {late.seconds:.0f} s, where {late.limit:.0f} s were the limit"
+            parts.reporter.message(
+                f"Trial {late.unit.trial} hangs on {late.worker}: {message}. The worker is replaced."
+            )
+            self._take(UnitFailed(late.worker, late.unit, "timeout", message, trial_fault=False))
+            # Before the backend says so, lest it be given another unit that would go down with it.
+            self._take(WorkerLost(late.worker, "its unit hung", planned=True))
+            parts.backend.restart(late.worker, "its unit hung")
+        now = self.now()
+        parts.watch.workers(parts.hopper.available(now), parts.backend.min_workers, now)
+        self._settle()
+
+    def _is_stopping(self) -> bool:
+        signals = self._parts.signals
+        if signals is None or not signals.wanted:
+            return False
+        if not self._told:
+            self._told = True
+            self._parts.reporter.message(
+                f"Stopping: units that run have {signals.grace:.0f} s to end. The same again stops at once."
+            )
+        return True
+
+    def _shall_stop(self) -> bool:
+        signals = self._parts.signals
+        if signals is None or not self._is_stopping():
+            return False
+        busy = any(worker.unit is not None for worker in self._parts.hopper.snapshot().workers)
+        return not busy or signals.patience_is_over()
 
     # --- new trials ---------------------------------------------------------------------------------------------------
 
     def _ask_one(self) -> None:
-        if self._exhausted:
-            self._asked = 0
+        ledger = self._ledger
+        if ledger.exhausted:
+            ledger.asked = 0
             return
         answer = self._parts.tuner.ask()
         if isinstance(answer, TrialSuggestion):
             self._add(answer)
         elif isinstance(answer, Wait):
-            count, self._asked = self._asked, 0
-            self._feed(TrialsDeferred(count))
+            ledger.defer(self._note("wait", {}))
         else:
-            self._end_of_trials()
-
-    def _end_of_trials(self) -> None:
-        self._exhausted, self._asked = True, 0
-        self._feed(NoMoreTrials())
+            ledger.exhaust(self._note("exhausted", {}))
 
     def _add(self, suggestion: TrialSuggestion) -> None:
-        parts, trial = self._parts, suggestion.trial_id
-        seed = trial_seed(parts.seed, trial)
+        parts, trial, ledger = self._parts, suggestion.trial_id, self._ledger
+        values = {name: _plain(value) for name, value in suggestion.values.items()}
         try:
-            spec = parts.space.build(suggestion.hyperparameters, trial=trial, seed=seed)
+            spec = parts.space.build(suggestion.hyperparameters, trial=trial, seed=trial_seed(parts.seed, trial))
         except BuildError as error:
-            parts.books.open(trial, suggestion.values)
-            parts.books.close(trial, "REJECTED", error.reason)
             _LOGGER.info("Trial %s was rejected (%s): %s", trial, error.reason, error)
-            # An oversized candidate's count is known to the error, so that the tuner can name the smallest seen.
-            parts.tuner.reject(trial, str(error), getattr(error, "parameters", None))
+            record = {"reason": error.reason, "message": str(error), "parameters": error.parameters}
+            self._note("rejected", {"trial": trial, "values": values, **record})
+            ledger.reject(trial, values, error.reason, str(error), error.parameters)
             return
-        parts.tuner.accept(trial)
-        self._asked -= 1
         self._specs[trial] = spec
-        parts.states.write_spec(trial, spec.to_json())
-        parts.books.open(trial, suggestion.values, spec.parameters)
+        text = spec.to_json()
+        parts.states.write_spec(trial, text)
+        plan = TrialPlan(trial=trial, epochs=parts.books.epochs, cost=float(max(1, spec.parameters)))
+        described: dict[str, Any] = {
+            "parameters": spec.parameters,
+            "epochs": plan.epochs,
+            "cost": plan.cost,
+            "spec": _digest(text),
+        }
+        now = self._note("trial", {"trial": trial, "values": values, **described})
+        ledger.add(plan, values, spec.parameters, described["spec"], now)
         for board in parts.boards:
             board.trial_started(trial, suggestion.values)
-        cost = float(max(1, spec.parameters))
-        self._feed(TrialAdded(TrialPlan(trial=trial, epochs=parts.books.epochs, cost=cost)))
         if parts.tuner.exhausted:
             # The scheduler plans the end of a search better the earlier it knows of it.
-            self._end_of_trials()
+            ledger.exhaust(self._note("exhausted", {}))
 
     # --- what the scheduler says --------------------------------------------------------------------------------------
 
     def _epoch_finished(self, command: EpochFinished) -> None:
         parts, trial = self._parts, command.trial
-        if not math.isfinite(command.metrics.get(parts.books.objective, 0.0)):
-            # After its last epoch a trial has ended already, and is told apart when that is taken up.
-            self._unfinite.add(trial)
-            value = command.metrics[parts.books.objective]
-            self._failures[trial] = f"{parts.books.objective} became {value} in epoch {command.epoch}"
-            self._feed(TrialStopRequested(trial, TrialStatus.FAILED, "nan_objective"))
+        if self._ledger.is_unfinite(trial):
+            self._stop(trial, TrialStatus.FAILED, "nan_objective")
             return
-        parts.tuner.report(trial, command.epoch, command.metrics)
-        if parts.books.epoch(trial, command.epoch, command.metrics):
-            parts.states.mark_best(trial, (command.epoch + 1) * parts.train_shards)
         for board in parts.boards:
             board.epoch_finished(trial, command.epoch, command.metrics)
         history = parts.books[trial].history
         if any(rule.should_stop(history) for rule in parts.rules):
-            self._feed(TrialStopRequested(trial, TrialStatus.STOPPED, "early_stopping"))
+            self._stop(trial, TrialStatus.STOPPED, "early_stopping")
+
+    def _stop(self, trial: str, status: TrialStatus, reason: str) -> None:
+        now = self._note("stop", {"trial": trial, "status": status.value, "reason": reason})
+        self._ledger.stop(trial, status, reason, now)
 
     def _trial_finished(self, command: TrialFinished) -> None:
-        parts = self._parts
-        if command.trial in self._unfinite:
-            command = replace(command, status=TrialStatus.FAILED, reason="nan_objective")
-        status = command.status
-        parts.books.close(command.trial, status.value, command.reason)
-        parts.tuner.finish(command.trial, status.value, command.reason)
-        for board in parts.boards:
-            board.trial_finished(command.trial, failed=status is TrialStatus.FAILED)
+        failed = command.status is TrialStatus.FAILED
+        for board in self._parts.boards:
+            board.trial_finished(command.trial, failed=failed)
         self._specs.pop(command.trial, None)
-        if status is TrialStatus.FAILED:
-            self._weigh_failure(command)
+        message = self._ledger.failures.pop(command.trial, "")
+        if failed:
+            self._weigh_failure(command, message)
         else:
             self._succeeded = True
 
-    def _weigh_failure(self, command: TrialFinished) -> None:
+    def _weigh_failure(self, command: TrialFinished, message: str) -> None:
         """Give up where every trial so far failed alike: that is the program or the data, not the candidates."""
-        reason, message = command.reason, self._failures.pop(command.trial, "")
+        reason = command.reason
         self._parts.reporter.message(f"Trial {command.trial} failed ({reason}){_first_line(message)}")
         self._errors[reason] = self._errors.get(reason, 0) + 1
         if self._succeeded or len(self._errors) > 1 or self._errors[reason] < _SAME_ERROR_LIMIT:
@@ -287,20 +404,31 @@ class SearchDriver:
     def _drop(self, command: DropState) -> None:
         self._parts.backend.submit(command.worker, DropCommand(command.trial))
 
-    def _end(self, _: SearchFinished) -> None:
-        self._finished = True
+    def _excluded(self, command: WorkerExcluded) -> None:
+        seconds = max(0.0, command.until - self.now())
+        self._parts.reporter.message(f"Worker {command.worker} gets nothing for {seconds:.0f} s: {command.reason}")
+
+    def _carry_out(self, change: Any) -> None:
+        parts = self._parts
+        if isinstance(change, MarkBest):
+            parts.states.mark_best(change.trial, change.name, change.generation, change.epoch)
+        elif isinstance(change, Remove):
+            parts.janitor.remove(change.trial, change.names)
+        else:
+            parts.janitor.keep_only(change.trial, change.names)
 
     # --- showing ------------------------------------------------------------------------------------------------------
 
     def _show(self) -> None:
         # A view is made of every live trial and worker: at each of a thousand events a second it would cost a core.
-        parts, now = self._parts, self._parts.backend.now()
-        if self._finished or now - self._shown >= _SHOW_SECONDS:
+        parts, now = self._parts, self.now()
+        if self._ledger.finished or now - self._shown >= _SHOW_SECONDS:
             self._shown = now
-            parts.reporter.update(parts.books.view(parts.hopper.snapshot(), now - self._started))
+            parts.reporter.update(parts.books.view(parts.hopper.snapshot(), now))
 
     def _reason(self) -> str:
-        limit, given = self._parts.books.max_trials, len(self._parts.books.records)
+        limit = self._parts.books.max_trials
+        given = sum(record.status != TrialStatus.REJECTED.value for record in self._parts.books.records)
         if limit is not None and given >= limit:
             return f"all {limit} trials are done"
         return "the tuner has no further trial"
@@ -309,6 +437,19 @@ class SearchDriver:
 def trial_seed(seed: int, trial: str) -> int:
     """Seed of a trial's weights, 31 bits; it follows from the search's seed and the trial's name."""
     return zlib.crc32(f"{seed}/{trial}".encode()) & 0x7FFFFFFF
+
+
+def _ignore(command: Command) -> None:
+    """The ledger has entered it, and nothing else follows."""
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """A value of a hyperparameter as JSON has it: NumPy's numbers become Python's."""
+    return value.item() if hasattr(value, "item") else value
 
 
 def _first_line(message: str) -> str:

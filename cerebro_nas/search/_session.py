@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import logging
+import os
+import socket
+from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from typing import Any
 
+import cerebro_nas
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.hopper import Hopper
 from cerebro_nas.hopper import Shard
@@ -19,6 +22,8 @@ from cerebro_nas.results import OutputSpec
 from cerebro_nas.search._books import Books
 from cerebro_nas.search._driver import SearchDriver
 from cerebro_nas.search._driver import SearchParts
+from cerebro_nas.search._signals import StopSignals
+from cerebro_nas.storage import Janitor
 from cerebro_nas.storage import StateFiles
 from cerebro_nas.tracking import ScheduleReport
 from cerebro_nas.tracking import TensorBoardLogger
@@ -33,11 +38,12 @@ from cerebro_nas.worker import SearchSpec
 if TYPE_CHECKING:
     from cerebro_nas.backend import Backend
     from cerebro_nas.data import PreparedData
+    from cerebro_nas.journal import Journal
     from cerebro_nas.search._stopping import StoppingRule
     from cerebro_nas.search_space import SearchSpace
     from cerebro_nas.tuners import Tuner
 
-_LOGGER = logging.getLogger(__name__)
+_JANITOR_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -48,12 +54,17 @@ class SearchPlan:
         project: name of the project; `tuner_name` that of the tuner, for displays.
         directory: local directory of the search's files.
         identity: unique to this search, so that results of an earlier one of the same name never read its files.
+        description: what makes it this search (see `check_same`), written down for whoever goes on with it.
+        journal: takes its inputs, and holds those of earlier sessions.
+        check_claim: raises once another driver has taken over.
         prepared: the data.
         space: configured for the data.
         backend: checked, not started.
         batch_size: rows per step; `epochs` per trial at most.
         parallelism: live trials, None for twice the workers.
         seed: seed of the search.
+        visit_order: order in which candidates visit shards, see `Hopper`.
+        unit_timeout: seconds that a unit may take, None: by what others took.
         rules: early stopping.
         logdirs: directories for TensorBoard.
         verbose: as `make_reporter` takes it.
@@ -63,6 +74,9 @@ class SearchPlan:
     tuner_name: str
     directory: str
     identity: str
+    description: dict[str, Any]
+    journal: Journal
+    check_claim: Callable[[], None]
     prepared: PreparedData
     space: SearchSpace
     backend: Backend
@@ -70,6 +84,8 @@ class SearchPlan:
     epochs: int
     parallelism: int | None
     seed: int
+    visit_order: str
+    unit_timeout: float | None
     rules: Sequence[StoppingRule]
     logdirs: Sequence[str]
     verbose: Any
@@ -101,70 +117,117 @@ def run_search(plan: SearchPlan, tuner: Tuner) -> ModelSelectionResult:
     Raises:
         SearchAborted: the search cannot go on.
         BackendError: the backend failed.
+        KeyboardInterrupt: the user interrupted it (SystemExit: it was told to terminate); it can be gone on with.
     """
-    objective = tuner.objective
-    check_objective(objective.name, plan.space)
-    books = Books(
-        project=plan.project,
-        tuner=plan.tuner_name,
-        objective=objective.name,
-        direction=objective.direction,
-        max_trials=tuner.max_trials,
-        epochs=plan.epochs,
-        num_workers=plan.backend.num_workers,
-    )
-    hopper = Hopper(
-        [ShardInfo(Shard(s.split, s.index), s.rows, s.nbytes) for s in plan.prepared.shards],  # type: ignore[arg-type]
-        parallelism=plan.parallelism,
-        num_workers=plan.backend.num_workers,
-        seed=plan.seed,
-    )
-    boards = [TensorBoardLogger(logdir) for logdir in plan.logdirs]
-    reporter = make_reporter(plan.verbose)
-    source = model_source(plan)
-    parts = SearchParts(
-        space=plan.space,
-        tuner=tuner,
-        hopper=hopper,
-        backend=plan.backend,
-        states=StateFiles(plan.states_url),
-        books=books,
-        reporter=reporter,
-        rules=plan.rules,
-        boards=boards,
-        train_shards=source.train_shards,
-        seed=plan.seed,
-    )
-    driver = SearchDriver(parts)
-    reporter.open(books.view(hopper.snapshot(), 0.0))
-    summary, because = "Search did not end.", ""
-    try:
-        because = driver.run()
-        ended = plan.backend.now()
-        plan.backend.stop()
+    check_objective(tuner.objective.name, plan.space)
+    return _Session(plan, tuner).run()
+
+
+class _Session:
+    """One driver's part of a search."""
+
+    def __init__(self, plan: SearchPlan, tuner: Tuner) -> None:
+        self._plan = plan
+        self._objective = tuner.objective
+        self._books = Books(
+            project=plan.project,
+            tuner=plan.tuner_name,
+            objective=tuner.objective.name,
+            direction=tuner.objective.direction,
+            max_trials=tuner.max_trials,
+            epochs=plan.epochs,
+            num_workers=plan.backend.num_workers,
+        )
+        self._hopper = Hopper(
+            [ShardInfo(Shard(s.split, s.index), s.rows, s.nbytes) for s in plan.prepared.shards],  # type: ignore[arg-type]
+            parallelism=plan.parallelism,
+            num_workers=plan.backend.num_workers,
+            seed=plan.seed,
+            visit_order=plan.visit_order,  # type: ignore[arg-type]
+            unit_timeout=plan.unit_timeout,
+        )
+        self._boards = [TensorBoardLogger(logdir) for logdir in plan.logdirs]
+        self._reporter = make_reporter(plan.verbose)
+        self._states = StateFiles(plan.states_url)
+        self._tuner = tuner
+        self._summary = "Search did not end."
+
+    def run(self) -> ModelSelectionResult:
+        plan, books, hopper, reporter = self._plan, self._books, self._hopper, self._reporter
+        signals, janitor = StopSignals(), Janitor(self._states)
+        now = 0.0
+        try:
+            reporter.open(books.view(hopper.snapshot(), 0.0))
+            with signals:
+                driver = SearchDriver(self._parts(signals, janitor))
+                try:
+                    because = driver.run()
+                    now = driver.now()
+                    driver.wind_up(plan.backend.stop(signals.grace if signals.wanted else None))
+                    result = self._result(driver, because, now)
+                    _save(plan, result)
+                finally:
+                    now = now or driver.now()
+                    plan.backend.stop(0.0 if signals.wanted else None)
+            if signals.wanted and not hopper.finished:
+                self._summary += " Run it again to go on where it stopped."
+                signals.raise_again()
+            return result
+        finally:
+            plan.backend.stop()
+            janitor.close(_JANITOR_SECONDS)
+            for board in self._boards:
+                board.close()
+            reporter.close(books.view(hopper.snapshot(), now), self._summary)
+
+    def _parts(self, signals: StopSignals, janitor: Janitor) -> SearchParts:
+        plan = self._plan
+        return SearchParts(
+            space=plan.space,
+            tuner=self._tuner,
+            hopper=self._hopper,
+            backend=plan.backend,
+            journal=plan.journal,
+            states=self._states,
+            janitor=janitor,
+            books=self._books,
+            reporter=self._reporter,
+            rules=plan.rules,
+            boards=self._boards,
+            seed=plan.seed,
+            session={
+                "identity": plan.identity,
+                "search": plan.description,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "version": cerebro_nas.__version__,
+            },
+            signals=signals,
+            heartbeat=plan.check_claim,
+        )
+
+    def _result(self, driver: SearchDriver, because: str, ended: float) -> ModelSelectionResult:
+        plan, log = self._plan, self._hopper.log
         workers = [f"w{i}" for i in range(plan.backend.num_workers)]
         # Before the first unit there are workers that start, which no schedule could help.
-        first = min((entry.started for entry in hopper.log), default=ended)
-        schedule = schedule_summary(hopper.log, workers, first, ended)
-        notes = (f"The first unit began {format_duration(first - driver.started)} into the search.",)
-        summary = str(ScheduleReport(schedule, count_outcomes(books.records), because, notes))
-        result = ModelSelectionResult(
-            records=books.records,
-            objective=objective.name,
-            direction=objective.direction,
-            source=source,
+        first = min((entry.started for entry in log), default=ended)
+        schedule = schedule_summary(log, workers, first, ended)
+        notes: tuple[str, ...] = ()
+        if plan.journal.records:
+            notes = (f"It went on from {format_duration(driver.started)} of an earlier session.",)
+        elif len(log):
+            notes = (f"The first unit began {format_duration(first - driver.started)} into the search.",)
+        self._summary = str(ScheduleReport(schedule, count_outcomes(self._books.records), because, notes))
+        return ModelSelectionResult(
+            records=self._books.records,
+            objective=self._objective.name,
+            direction=self._objective.direction,
+            source=model_source(plan),
             schedule=schedule,
-            schedule_log=hopper.log,
+            schedule_log=log,
             stopped_because=because,
             directory=plan.directory,
         )
-        _save(plan, result)
-        return result
-    finally:
-        plan.backend.stop()
-        for board in boards:
-            board.close()
-        reporter.close(books.view(hopper.snapshot(), plan.backend.now() - driver.started), summary)
 
 
 def model_source(plan: SearchPlan) -> ModelSource:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.search._identity import FORCEABLE
 from cerebro_nas.storage import LocalStore
 from cerebro_nas.storage import check_name
 
@@ -32,7 +33,11 @@ _DEFAULTS: dict[str, Any] = {
     "parallelism": None,
     "hyperparameters": None,
     "seed": None,
+    "visit_order": "adaptive",
+    "unit_timeout": None,
+    "force_fields": (),
 }
+VISIT_ORDERS = ("adaptive", "fixed")
 _AUTO_EPOCHS = 1000
 _AUTO_PATIENCE = 10
 
@@ -64,6 +69,18 @@ class Settings:
         for name in ("max_model_size", "parallelism"):
             if getattr(self, name) is not None:
                 _check_count(name, getattr(self, name))
+        _check_choice("visit_order", self.visit_order, VISIT_ORDERS)
+        if isinstance(self.force_fields, str) or not set(self.force_fields) <= set(FORCEABLE):
+            raise ConfigError(
+                f"`force_fields` must be a list of {', '.join(FORCEABLE)}. "
+                f"Received: force_fields={self.force_fields!r}. Graph, objective and data cannot be forced."
+            )
+        limit = self.unit_timeout
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit > 0):
+            raise ConfigError(
+                f"`unit_timeout` must be seconds above 0, or None. Received: unit_timeout={limit!r}. Leave it out to "
+                "go by what other units take."
+            )
         if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0):
             raise ConfigError(
                 f"`seed` must be an integer of 0 or more. Received: seed={self.seed!r}. Pass one, or None."
@@ -198,6 +215,11 @@ def refuse_unknown(kwargs: Mapping[str, Any], known: Sequence[str], where: str) 
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Known arguments are: {', '.join(sorted(known))}."
         raise ConfigError(f"`{where}` has no argument {name!r}. Received: {name}={value!r}. {hint}")
+
+
+def _check_choice(name: str, value: Any, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ConfigError(f"`{name}` must be one of {', '.join(map(repr, known))}. Received: {name}={value!r}.")
 
 
 def _checked_validation(value: Any) -> float | str:

@@ -75,15 +75,16 @@ def split_callbacks(callbacks: Sequence[Any] | None) -> tuple[list[StoppingRule]
     rules: list[StoppingRule] = []
     logdirs: list[str] = []
     for callback in callbacks:
-        if isinstance(callback, keras.callbacks.EarlyStopping):
+        # A class of the user's own may do anything in its methods, none of which would be called.
+        if type(callback) is keras.callbacks.EarlyStopping:
             rules.append(_rule(callback))
-        elif isinstance(callback, keras.callbacks.TensorBoard):
+        elif type(callback) is keras.callbacks.TensorBoard:
             _need_tensorboard()
             logdirs.append(str(callback.log_dir))
         else:
             raise ConfigError(
-                "`callbacks` may hold `keras.callbacks.EarlyStopping` and `keras.callbacks.TensorBoard`: candidates "
-                "hop between workers, so other callbacks cannot follow them. "
+                "`callbacks` may hold `keras.callbacks.EarlyStopping` and `keras.callbacks.TensorBoard`, and none of "
+                "their subclasses: candidates hop between workers, so other callbacks cannot follow them. "
                 f"Received: callbacks={[type(c).__name__ for c in callbacks]}. Remove {type(callback).__name__}."
             )
     return rules, logdirs
@@ -97,13 +98,21 @@ def _need_tensorboard() -> None:
         )
 
 
-def _rule(callback: Any) -> StoppingRule:  # noqa: ANN401 - Keras ships no types
-    direction = callback.mode if callback.mode in ("min", "max") else make_objective(callback.monitor).direction
-    return StoppingRule(
-        monitor=callback.monitor,
-        direction=direction,
-        patience=int(callback.patience),
-        min_delta=abs(float(callback.min_delta)),
-        baseline=None if callback.baseline is None else float(callback.baseline),
-        start_from_epoch=int(callback.start_from_epoch),
-    )
+def _rule(callback: Any) -> StoppingRule:
+    try:
+        direction = callback.mode if callback.mode in ("min", "max") else make_objective(callback.monitor).direction
+        return StoppingRule(
+            monitor=callback.monitor,
+            direction=direction,
+            patience=int(callback.patience),
+            min_delta=abs(float(callback.min_delta)),
+            baseline=None if callback.baseline is None else float(callback.baseline),
+            start_from_epoch=int(callback.start_from_epoch),
+        )
+    except (TypeError, ValueError) as error:
+        shown = {name: getattr(callback, name) for name in ("monitor", "mode", "patience", "min_delta", "baseline")}
+        raise ConfigError(
+            "`callbacks` may hold `keras.callbacks.EarlyStopping` with the name of a metric and numbers; a metric "
+            'whose direction is not known needs `mode="min"` or `mode="max"`. '
+            f"Received: EarlyStopping with {shown} ({error})."
+        ) from error

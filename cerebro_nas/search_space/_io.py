@@ -171,6 +171,13 @@ def _configure_encoded(head: Any, settings: HeadSettings, column: ColumnSpec, pr
             "Encode the labels, or use `RegressionHead`."
         )
     size = int(column.shape[0])
+    there = [value for value, rows in zip(statistics.classes, statistics.class_counts, strict=True) if rows]
+    if len(there) == 1:
+        raise ConfigError(
+            "Argument `label_columns` should name a column with at least two classes. "
+            f"Received: column {column.name!r}, of which every row is of class {there[0]}. "
+            "Choose another column or more rows."
+        )
     sigmoid = head.multi_label or size == 1
     found = 2 if size == 1 else size
     _check_classes(settings.num_classes, found, column)

@@ -15,6 +15,7 @@ from cerebro_nas.errors import ConfigError
 from cerebro_nas.search_space import _adapter
 from cerebro_nas.search_space import _io
 from cerebro_nas.search_space._adapted import Adapter
+from cerebro_nas.search_space._describe import describe_graph
 from cerebro_nas.search_space._explore import Explorer
 from cerebro_nas.worker import CandidateSpec
 from cerebro_nas.worker import ColumnSpec
@@ -124,6 +125,10 @@ class SearchSpace:
                 f"Argument `label_columns` should name one column for each of the {len(self._heads)} heads. "
                 f"Received: label_columns={list(label_columns)}. Name as many as heads."
             )
+
+    def describe(self) -> dict[str, Any]:
+        """The graph as plain values by dotted path, equal for equal graphs; call it after `configure`."""
+        return describe_graph(self._graph.get_config())
 
     def explore(self, overrides: keras_tuner.HyperParameters | None = None) -> keras_tuner.HyperParameters:
         """Find the complete space.

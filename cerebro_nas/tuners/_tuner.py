@@ -18,6 +18,7 @@ from typing import Any
 import keras_tuner
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.errors import ResumeMismatchError
 from cerebro_nas.errors import SearchAborted
 
 COMPLETED = "COMPLETED"
@@ -112,8 +113,51 @@ class Tuner:
         hps = trial.hyperparameters.copy()
         return TrialSuggestion(trial.trial_id, dict(hps.values), hps)
 
+    def readmit(self, trial_id: str, values: Mapping[str, Any]) -> None:
+        """Go through an `ask` that was answered before, when a search is replayed.
+
+        An oracle that follows from its seed gives the same trial again, and is left as it then was; one that does not
+        has its trial put in place.
+
+        Args:
+            trial_id: the trial that `ask` gave.
+            values: its values.
+
+        Raises:
+            ResumeMismatchError: the oracle gives no trial at all where it gave one.
+        """
+        answer = self.ask()
+        if not isinstance(answer, TrialSuggestion):
+            raise ResumeMismatchError(
+                f"The tuner should give trial {trial_id!r} again. Received: {type(answer).__name__}. The search was "
+                "begun with another tuner or another version of it; pass overwrite=True to begin anew."
+            )
+        if (answer.trial_id, answer.values) != (trial_id, dict(values)):
+            self._put_in_place(answer.trial_id, trial_id, dict(values))
+
+    def _put_in_place(self, given: str, trial_id: str, values: dict[str, Any]) -> None:
+        """Have the oracle's newest trial be the one that was recorded."""
+        oracle = self.oracle
+        trial = oracle.trials.pop(given)
+        trial.trial_id = trial_id
+        trial.hyperparameters.values = values
+        oracle.trials[trial_id] = trial
+        oracle.start_order = [trial_id if name == given else name for name in oracle.start_order]
+        oracle._tried_so_far.discard(oracle._id_to_hash.pop(given, None))
+        with _quiet():
+            oracle._record_values(trial)
+
+    def raise_limit(self, max_trials: int | None) -> None:
+        """Allow more trials than at first; rejected ones still do not count."""
+        if self.oracle.max_trials is not None:
+            extra = self.oracle.max_trials - (self.max_trials or 0)
+            self.oracle.max_trials = None if max_trials is None else max_trials + extra
+        self.max_trials = max_trials
+
     def report(self, trial_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """Tell the metrics of a finished epoch. Epochs whose objective is not finite are left out.
+
+        An epoch that is told again, as it was done again after a fault, replaces what was told of it and of later ones.
 
         Raises:
             ConfigError: the objective is not among the metrics.
@@ -124,6 +168,7 @@ class Tuner:
             return
         # The score of several objectives is a metric of its own.
         finite.setdefault(self.objective.name, float(self.objective.get_value(finite)))
+        self._forget_from(self._trial(trial_id), epoch)
         with _quiet():
             self.oracle.update_trial(trial_id, finite, step=epoch)
 
@@ -230,6 +275,13 @@ class Tuner:
             trial.metrics = type(trial.metrics)()
         if self.oracle.max_trials is not None:
             self.oracle.max_trials += sum(_is_rejected(trial) for trial in self.oracle.trials.values())
+
+    def _forget_from(self, trial: Any, epoch: int) -> None:
+        # KerasTuner would average two reports of one step.
+        for history in trial.metrics.metrics.values():
+            later = [step for step in history._observations if step >= epoch]
+            for step in later:
+                del history._observations[step]
 
     def _trial(self, trial_id: str) -> Any:
         if trial_id not in self.oracle.trials:

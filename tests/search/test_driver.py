@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
 from typing import Any
+from typing import Literal
 
 import keras_tuner
 import pytest
@@ -27,11 +28,14 @@ from cerebro_nas.hopper import NoMoreTrials
 from cerebro_nas.hopper import Shard
 from cerebro_nas.hopper import ShardInfo
 from cerebro_nas.hopper import Unit
+from cerebro_nas.journal import Journal
 from cerebro_nas.search import Books
 from cerebro_nas.search import SearchDriver
 from cerebro_nas.search import SearchParts
 from cerebro_nas.search import StoppingRule
+from cerebro_nas.search import Watch
 from cerebro_nas.search import trial_seed
+from cerebro_nas.storage import Janitor
 from cerebro_nas.storage import StateFiles
 from cerebro_nas.testing import shard_search
 from cerebro_nas.tracking import SearchView
@@ -98,10 +102,16 @@ class Search:
     seed: int = 3
     checkpoint: bool = True
     listener: Listener = field(default_factory=Listener)
+    parallelism: int | None = None
+    visit_order: Literal["adaptive", "fixed"] = "adaptive"
+    store_seconds: float = 0.0
+    watch: Watch = field(default_factory=Watch)
     because: str = ""
 
     def __post_init__(self) -> None:
-        self.backend = SimulatedBackend(self.num_workers, metrics=self.metrics, faults=self.faults)
+        self.backend = SimulatedBackend(
+            self.num_workers, metrics=self.metrics, faults=self.faults, store_seconds=self.store_seconds
+        )
         self.states = StateFiles(str(self.directory / "states"))
         self.search = shard_search(TRAIN, VALID, checkpoint=self.checkpoint)
         self.books = Books(
@@ -116,6 +126,8 @@ class Search:
         self.hopper = Hopper(
             [ShardInfo(Shard(s.split, s.index), s.rows, s.nbytes) for s in self.search.shards],  # type: ignore[arg-type]
             num_workers=self.num_workers,
+            parallelism=self.parallelism,
+            visit_order=self.visit_order,
         )
 
     def run(self) -> Search:
@@ -127,22 +139,30 @@ class Search:
             seed=self.seed,
             directory=str(self.directory / "tuner"),
         )
-        with self.backend:
+        janitor = Janitor(self.states)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        journal = Journal.open(self.directory / "journal.jsonl")
+        with self.backend, journal:
             self.backend.start(self.search)
             parts = SearchParts(
                 space=self.space,
                 tuner=tuner,
                 hopper=self.hopper,
                 backend=self.backend,
+                journal=journal,
                 states=self.states,
+                janitor=janitor,
                 books=self.books,
                 reporter=self.listener,
                 rules=self.rules,
                 boards=(),
-                train_shards=len(TRAIN),
                 seed=self.seed,
+                watch=self.watch,
             )
-            self.because = SearchDriver(parts).run()
+            driver = SearchDriver(parts)
+            self.because = driver.run()
+            driver.wind_up(self.backend.stop())
+        janitor.close(5.0)
         return self
 
     @property
@@ -185,7 +205,9 @@ def test_what_is_written_of_each_trial(tmp_path: Path) -> None:
         assert spec == search.space.built[record.trial]
         assert spec.seed == trial_seed(search.seed, record.trial)
         # The state of the best epoch is the one to keep: after two epochs of two train units.
-        assert search.states.best(record.trial) == 2 * len(TRAIN)
+        best = search.states.best(record.trial)
+        assert best is not None
+        assert (best.generation, best.epoch) == (2 * len(TRAIN), 1)
 
 
 def test_the_display_sees_the_search_begin_and_end(tmp_path: Path) -> None:
@@ -279,7 +301,9 @@ def test_early_stopping_stops_a_trial(tmp_path: Path) -> None:
     search = Search(tmp_path, rules=rules, metrics=worse).run()
     assert search.outcomes == {("STOPPED", "early_stopping"): 6}
     assert {record.cost.epochs for record in search.records} == {2}
-    assert {search.states.best(record.trial) for record in search.records} == {len(TRAIN)}
+    best = [search.states.best(record.trial) for record in search.records]
+    assert {found.generation for found in best if found is not None} == {len(TRAIN)}
+    assert None not in best
 
 
 def test_a_trial_that_improves_is_not_stopped(tmp_path: Path) -> None:
@@ -360,11 +384,8 @@ def test_three_failures_alike_after_a_success_do_not(tmp_path: Path) -> None:
 
 def test_failures_of_two_kinds_are_not_failures_alike(tmp_path: Path) -> None:
     """The message says that the first three failed alike; where the first two did not, that would be untrue."""
-    faults = [
-        FailUnit(reason="oom", trial_fault=True, times=1),
-        FailUnit(reason="nan_loss", trial_fault=True, times=1),
-        FailUnit(reason="oom", trial_fault=True, times=2),
-    ]
+    reasons = ("oom", "nan_loss", "oom", "oom")
+    faults = [FailUnit(trial=str(i), reason=reason, trial_fault=True) for i, reason in enumerate(reasons)]
     search = Search(tmp_path, max_trials=8, num_workers=1, faults=faults)
     try:
         search.run()

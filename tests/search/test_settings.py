@@ -69,6 +69,7 @@ def test_a_setting_that_is_none_of_ours() -> None:
         _ = Settings().max_trails
 
 
+@pytest.mark.case(32)
 @pytest.mark.parametrize("name", ["max_trials", "max_model_size", "parallelism"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "3"])
 def test_counts_must_be_positive_integers(name: str, value: Any) -> None:
@@ -82,6 +83,7 @@ def test_seeds_must_be_integers(seed: Any) -> None:
         Settings({"seed": seed}).check()
 
 
+@pytest.mark.case(25)
 @pytest.mark.parametrize("name", ["", "../up", "a/b"])
 def test_a_project_name_must_be_a_name(name: str) -> None:
     with pytest.raises(ConfigError, match="name"):
@@ -95,6 +97,7 @@ def test_settings_that_are_fine() -> None:
 # --- unknown arguments ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.case(32)
 def test_an_unknown_argument_names_the_nearest() -> None:
     with pytest.raises(ConfigError) as caught:
         refuse_unknown({"max_trails": 3}, ("max_trials", "overwrite"), "HyperHyperModel")
@@ -129,6 +132,7 @@ def test_the_metric_names_the_objective(metric: str, objective: str) -> None:
     assert _resources(evaluation_metric=metric).default_objective == objective
 
 
+@pytest.mark.case(32)
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
@@ -173,6 +177,7 @@ def test_shapes(given_shape: Any, shape: Any) -> None:
     assert make_fit_arguments(batch_size=1, epochs=1, input_shape=given_shape).input_shape == shape
 
 
+@pytest.mark.case(32)
 @pytest.mark.parametrize(
     ("argument", "value"),
     [

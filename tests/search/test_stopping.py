@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -116,3 +117,31 @@ def test_callbacks_are_split_by_kind() -> None:
 def test_a_callback_that_cannot_follow_a_candidate_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"hop between workers.*Received: callbacks=.*Remove LambdaCallback"):
         split_callbacks([keras.callbacks.EarlyStopping(), keras.callbacks.LambdaCallback()])
+
+
+class _Own(keras.callbacks.EarlyStopping):  # type: ignore[misc]
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        raise RuntimeError("never called")
+
+
+@pytest.mark.case(32)
+def test_a_subclass_whose_methods_nobody_would_call_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"none of their subclasses.*Remove _Own"):
+        split_callbacks([_Own()])
+
+
+@pytest.mark.case(31, 32)
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"monitor": "val_profit"}, "needs `mode=.*'monitor': 'val_profit'"),
+        ({"monitor": 3}, "'monitor': 3"),
+        ({"patience": "ten"}, "'patience': 'ten'"),
+        ({"patience": None}, "'patience': None"),
+        ({"baseline": "x"}, "'baseline': 'x'"),
+    ],
+)
+def test_settings_of_a_callback_that_make_no_sense(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match="Received: EarlyStopping with") as caught:
+        split_callbacks([keras.callbacks.EarlyStopping(**wrong)])
+    assert re.search(told, str(caught.value))

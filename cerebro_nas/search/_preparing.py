@@ -1,0 +1,67 @@
+"""The data of a search: prepared for a new one, recognised for one that is gone on with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from typing import Any
+
+from cerebro_nas.errors import StoreError
+from cerebro_nas.search._identity import began_with
+from cerebro_nas.search._identity import check_data
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from cerebro_nas.data import PreparedData
+    from cerebro_nas.search._settings import Resources
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def prepare(
+    df: DataFrame,
+    resources: Resources,
+    *,
+    name: str,
+    input_shape: tuple[int, ...] | None,
+    seed: int,
+    session: Mapping[str, Any] | None,
+) -> PreparedData:
+    """Prepare the data of a search, or find what was prepared for it.
+
+    Args:
+        df: the rows.
+        resources: columns, store and number of shards.
+        name: name of the data set.
+        input_shape: shape of a row of the single feature column.
+        seed: seed of the shuffle.
+        session: what the first driver of the search said of it, None for a new search.
+
+    Raises:
+        ResumeMismatchError: the rows or columns are not those that the search began with.
+        DataError: the data cannot be used.
+    """
+    from cerebro_nas.data import load_prepared
+    from cerebro_nas.data import prepare_data
+    from cerebro_nas.data import source_digest
+
+    columns: dict[str, Any] = {
+        "feature_columns": resources.feature_columns,
+        "label_columns": resources.label_columns,
+        "validation": resources.validation,
+    }
+    num_shards = resources.num_shards
+    if session is not None:
+        began = began_with(session)
+        check_data(began, {**columns, "input_shape": input_shape, "source": source_digest(df, **columns)})
+        try:
+            return load_prepared(resources.store, name)
+        except StoreError as error:
+            _LOGGER.warning("The data is prepared again: %s", error)
+        # However many workers there are now, the shards are those that candidates have been visiting.
+        num_shards = began["data"]["num_shards"]
+    return prepare_data(
+        df, store=resources.store, name=name, num_shards=num_shards, input_shape=input_shape, seed=seed, **columns
+    )

@@ -1,0 +1,100 @@
+"""Going through a journal again: it leaves a search as it was when the last record was written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+from typing import Any
+
+from cerebro_nas.errors import CorruptStateError
+from cerebro_nas.hopper import EpochFinished
+from cerebro_nas.hopper import IllegalEventError
+from cerebro_nas.hopper import TrialPlan
+from cerebro_nas.search._records import read_event
+from cerebro_nas.search._records import read_field
+from cerebro_nas.search._records import read_status
+from cerebro_nas.search._records import read_unit
+
+if TYPE_CHECKING:
+    from cerebro_nas.journal import Record
+    from cerebro_nas.search._ledger import Ledger
+
+
+def replay(ledger: Ledger, records: Iterable[Record]) -> float:
+    """Move a new ledger through recorded inputs.
+
+    What the scheduler said after the last record is left waiting: nobody has acted on it yet.
+
+    Returns:
+        Time of the last record.
+
+    Raises:
+        CorruptStateError: a record cannot be read, or cannot follow those before it.
+    """
+    now = 0.0
+    for record in records:
+        now = max(now, record.time)
+        try:
+            _apply(ledger, record.kind, record.data, record.time)
+        except IllegalEventError as error:
+            raise CorruptStateError(
+                f"The journal's record {record.seq} ({record.kind}) cannot follow those before it: {error}"
+            ) from error
+    return now
+
+
+def _apply(ledger: Ledger, kind: str, data: dict[str, Any], now: float) -> None:
+    if kind == "stop":
+        # It was decided on one epoch's end; what the scheduler said behind that was taken up later.
+        _take_up_to_epoch(ledger, read_field(data, "trial", str))
+        ledger.stop(read_field(data, "trial", str), read_status(data.get("status")), str(data.get("reason")), now)
+        return
+    while ledger.next_command() is not None:
+        pass
+    if kind == "event":
+        ledger.event(read_event(data), now)
+    elif kind == "run":
+        ledger.ran(read_field(data, "worker", str), read_unit(data.get("unit")), now)
+    elif kind == "trial":
+        _add(ledger, data, now)
+    elif kind == "rejected":
+        _reject(ledger, data)
+    elif kind == "wait":
+        ledger.tuner.ask()
+        ledger.defer(now)
+    elif kind == "exhausted":
+        if not ledger.tuner.exhausted:
+            ledger.tuner.ask()
+        ledger.exhaust(now)
+    elif kind == "session":
+        limits = read_field(data, "limits", dict)
+        ledger.set_limits(limits.get("max_trials"), read_field(limits, "epochs", int), now)
+    elif kind not in ("end", "interrupted"):
+        raise CorruptStateError(f"The journal holds a record of a kind that this version does not know: {kind!r}.")
+
+
+def _take_up_to_epoch(ledger: Ledger, trial: str) -> None:
+    while True:
+        command = ledger.next_command()
+        if command is None or (isinstance(command, EpochFinished) and command.trial == trial):
+            return
+
+
+def _add(ledger: Ledger, data: dict[str, Any], now: float) -> None:
+    trial, values = read_field(data, "trial", str), read_field(data, "values", dict)
+    ledger.tuner.readmit(trial, values)
+    plan = TrialPlan(trial=trial, epochs=read_field(data, "epochs", int), cost=read_field(data, "cost", float))
+    ledger.add(plan, values, read_field(data, "parameters", int), read_field(data, "spec", str), now)
+
+
+def _reject(ledger: Ledger, data: dict[str, Any]) -> None:
+    trial, values = read_field(data, "trial", str), read_field(data, "values", dict)
+    ledger.tuner.readmit(trial, values)
+    parameters = data.get("parameters")
+    ledger.reject(
+        trial,
+        values,
+        read_field(data, "reason", str),
+        read_field(data, "message", str),
+        parameters if isinstance(parameters, int) else None,
+    )
