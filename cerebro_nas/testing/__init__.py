@@ -25,6 +25,8 @@ from cerebro_nas.testing._drive import shard_search
 from cerebro_nas.testing._faults import FaultPlan
 from cerebro_nas.testing._faulty_store import damage_file
 from cerebro_nas.testing._leaks import Leaks
+from cerebro_nas.testing._strategies import HARMLESS
+from cerebro_nas.testing._strategies import SURVIVABLE
 from cerebro_nas.testing._strategies import fault_plans
 from cerebro_nas.testing._strategies import random_plan
 from cerebro_nas.testing._tiny import tiny_search
@@ -41,12 +43,14 @@ __all__ = [
     "FaultPlan",
     "FillDisk",
     "Freeze",
+    "HARMLESS",
     "Hang",
     "JoinLate",
     "Kill",
     "Leaks",
     "NotANumber",
     "OutOfMemory",
+    "SURVIVABLE",
     "SimulatedCrash",
     "SimulatedSearch",
     "SlowStore",

@@ -31,19 +31,10 @@ if TYPE_CHECKING:
 
     Choose = Callable[[Sequence[Any]], Any]
 
-SURVIVABLE: tuple[type[Fault], ...] = (
-    Kill,
-    JoinLate,
-    Freeze,
-    Delay,
-    FailUnit,
-    OutOfMemory,
-    NotANumber,
-    CorruptState,
-    FillDisk,
-    FailStore,
-    SlowStore,
-)
+HARMLESS: tuple[type[Fault], ...] = (Kill, JoinLate, Freeze, Delay, CorruptState, FillDisk, FailStore, SlowStore)
+"""What changes no result, unless a trial loses more workers than it is allowed."""
+
+SURVIVABLE: tuple[type[Fault], ...] = (*HARMLESS, FailUnit, OutOfMemory, NotANumber)
 """What a search gets over by itself. A `Hang` needs somebody who watches for units that take too long."""
 
 _PLACES = ("before_unit", "in_unit", "after_unit", "before_commit")

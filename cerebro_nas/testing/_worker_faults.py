@@ -70,7 +70,6 @@ class PlanHooks(Hooks):
         self._at_write: defaultdict[str, list[UnitFault]] = defaultdict(list)
         self._store: FaultyStore | None = None
         self._generation = 0
-        self._thawing: list[subprocess.Popen[bytes]] = []
 
     def _count(self, index: int) -> int:
         return self._marks.count(index, most_matches(self._plan.faults[index]))
@@ -83,12 +82,12 @@ class PlanHooks(Hooks):
             die()
         if back is not None:
             time.sleep(max(0.0, back - time.time()))
-        running = self._marks.since(f"began-{self._worker}")
+        self._since_first()
         for index, fault in enumerate(self._plan.faults):
             if isinstance(fault, JoinLate) and fault.worker == self._worker and self._count(index) == 1:
                 time.sleep(fault.at)
             elif isinstance(fault, Kill) and not isinstance(fault.at, str) and fault.worker == self._worker:
-                timer = threading.Timer(max(0.0, fault.at - running), self._kill_once, (index, fault))
+                timer = threading.Timer(max(0.0, fault.at - self._since_first()), self._kill_once, (index, fault))
                 timer.daemon = True
                 timer.start()
 
@@ -124,6 +123,9 @@ class PlanHooks(Hooks):
                 self._store.wait_for(unit.trial, self._generation, _WRITE_SECONDS)
             self._come_to("before_commit")
 
+    def _since_first(self) -> float:
+        return self._marks.since(f"began-{self._worker}")
+
     # --- what they do ------------------------------------------------------------------------------------------------
 
     def _come_to(self, place: str) -> None:
@@ -137,7 +139,7 @@ class PlanHooks(Hooks):
             elif isinstance(fault, Delay):
                 time.sleep(fault.seconds)
             elif isinstance(fault, Freeze):
-                self._freeze(fault.seconds)
+                _freeze(fault.seconds)
 
     @contextlib.contextmanager
     def _during(self, progress: Callable[[], int]) -> Iterator[None]:
@@ -168,12 +170,6 @@ class PlanHooks(Hooks):
             self._marks.note(f"away-{self._worker}", time.time() + away)
         die()
 
-    def _freeze(self, seconds: float) -> None:
-        # Somebody else has to wake it.
-        wake = f"sleep {seconds}; kill -CONT {os.getpid()}"
-        self._thawing.append(subprocess.Popen(["/bin/sh", "-c", wake], stdin=subprocess.DEVNULL))
-        os.kill(os.getpid(), signal.SIGSTOP)
-
     def _take(self, trial: str) -> tuple[list[CorruptState], Callable[[], NoReturn] | None]:
         """What befalls the state of `trial` that is written next."""
         faults = self._at_write.pop(trial, [])
@@ -186,6 +182,12 @@ def die() -> NoReturn:
     """End this process as an operating system does it that gives no notice."""
     os.kill(os.getpid(), signal.SIGKILL)
     _wait_for_ever()
+
+
+def _freeze(seconds: float) -> None:
+    # Somebody else has to wake it, and that must not come first.
+    commands = f"kill -STOP {os.getpid()}; sleep {seconds}; kill -CONT {os.getpid()}"
+    subprocess.run(["/bin/sh", "-c", commands], stdin=subprocess.DEVNULL, check=False)
 
 
 def _wait_for_ever() -> NoReturn:
