@@ -78,3 +78,11 @@ class Engine:
 
     def close(self) -> None:
         """Nothing to close."""
+
+
+class SlowEngine(Engine):
+    """Takes a tenth of a second for each unit."""
+
+    def run(self, unit: Unit, spec: CandidateSpec, generation: int, fetch: Callable[[], bytes]) -> Result:
+        time.sleep(0.1)
+        return super().run(unit, spec, generation, fetch)

@@ -111,6 +111,7 @@ def test_workers_are_launched_ahead_where_a_slot_is_left_for_the_data(spark: Spa
 
 
 @pytest.mark.spark
+@pytest.mark.case(8)
 def test_too_few_slots_are_an_error_at_once(spark: SparkSession) -> None:
     begun = time.monotonic()
     backend = SparkBackend(spark_context=spark.sparkContext, num_workers=4)
@@ -166,6 +167,31 @@ def test_workers_and_supervisors_that_die_are_replaced(spark: SparkSession) -> N
             pid = int(_report(backend, "w0", "t", StateRef(0)).report.metrics["pid"])
         assert int(_report(backend, "w1", "t", StateRef(0)).report.metrics["pid"]) == other
     assert spark.range(10).count() == 10
+
+
+@pytest.mark.spark
+@pytest.mark.case(3, 19)
+@pytest.mark.parametrize("how", ["hang", "stop"])
+def test_a_worker_that_gets_nowhere_is_replaced_on_request(spark: SparkSession, how: str) -> None:
+    with FakeEngineBackend(spark=spark, num_workers=1, max_restarts=0) as backend:
+        backend.start(SEARCH)
+        _events(backend, 1)
+        pid = int(_report(backend, "w0", "t", StateRef(0)).report.metrics["pid"])
+        if how == "stop":
+            os.kill(pid, signal.SIGSTOP)
+        else:
+            unit = Unit("u", "train", 0, Shard("train", 0))
+            backend.submit("w0", RunCommand(unit, StateRef(0), CandidateSpec("u", "model", {"do": "hang"}, (), ())))
+        begun = time.monotonic()
+        backend.restart("w0", "too slow")
+        assert _events(backend, 2) == [WorkerLost("w0", "too slow"), WorkerJoined("w0", 1)]
+        assert time.monotonic() - begun < 20
+        # Spark takes seconds to end a task that it has cancelled, and with it the old process.
+        while Path(f"/proc/{pid}").exists():
+            assert time.monotonic() - begun < 30
+            time.sleep(0.1)
+        _report(backend, "w0", "t", StateRef(0))
+    assert spark.range(0, 10, 1, 2).count() == 10
 
 
 @pytest.mark.spark

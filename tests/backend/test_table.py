@@ -147,3 +147,17 @@ def test_when_no_worker_is_left_it_is_said_what_to_do(table: WorkerTable) -> Non
     table.take(0.0)
     with pytest.raises(WorkerLostError, match=r"kept: mend the cause and run the search again.*w0: ended by SIGKILL"):
         table.take(0.0)
+
+
+@pytest.mark.case(7)
+def test_what_is_below_the_floor_neither_joins_nor_is_replaced(table: WorkerTable) -> None:
+    """A cancelled Spark task may start one more program before its end comes."""
+    table.dismiss("w0", "timeout")
+    table.refuse_below("w0", 1_000_000)
+    table.take(0.0)
+    assert not table.died("w0", 0, "superseded")  # its supervisor asks, and is to start no other
+    with pytest.raises(SupersededError):
+        table.register(_hello(1))
+    assert table.died("w0", None, "its Spark job was cancelled")  # whoever keeps the jobs is; no death is counted
+    table.register(_hello(1_000_000))
+    assert table.take(0.0) == [WorkerJoined("w0", 1)]

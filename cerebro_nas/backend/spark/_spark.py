@@ -15,10 +15,13 @@ from cerebro_nas.backend._pool import Recycling
 from cerebro_nas.backend._pool import Session
 from cerebro_nas.backend._pool import WorkerPool
 from cerebro_nas.backend._tls import TlsSetting
+from cerebro_nas.backend.spark._environment import check_environment
 from cerebro_nas.backend.spark._slots import Cluster
 from cerebro_nas.backend.spark._slots import inspect_cluster
 from cerebro_nas.backend.spark._slots import setting
+from cerebro_nas.backend.spark._supervisor import first_attempt
 from cerebro_nas.backend.spark._supervisor import task_function
+from cerebro_nas.backend.spark._unlogged import unlogged
 from cerebro_nas.errors import BackendError
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.worker.link import listening_address
@@ -103,6 +106,8 @@ class SparkBackend(WorkerPool):
             )
         self._gpus_per_worker = gpus_per_worker
         self._tags: dict[str, str] = {}
+        self._jobs: dict[str, int] = {}
+        self._environment_is_known = False
 
     def __repr__(self) -> str:
         return f"SparkBackend(num_workers={self._num_workers}, master={self._cluster.master!r})"
@@ -117,6 +122,9 @@ class SparkBackend(WorkerPool):
         self._check_slots()
         self._check_speculation()
         self._check_gpus()
+        if not self._cluster.is_local and not self._environment_is_known:
+            check_environment(self._spark, self._cluster.slots or self._num_workers)
+            self._environment_is_known = True
 
     def _check_slots(self) -> None:
         slots = self._cluster.slots
@@ -189,34 +197,41 @@ class SparkBackend(WorkerPool):
         from pyspark import InheritableThread
 
         self._tags[worker] = f"cerebro-nas-{worker}-{uuid.uuid4().hex}"
+        self._jobs[worker] = 0
         thread: threading.Thread = InheritableThread(
             self._keep, args=(session, worker), session=self._spark, name=f"cerebro-keeper-{worker}", daemon=True
         )
         return thread
 
     def _keep(self, session: Session, worker: str) -> None:
-        self._spark.addTag(self._tags[worker])
-        job = 0
+        # The session's own tags do not reach the jobs of classic Spark; its context's do.
+        add_tag = self._spark.addTag if self._context is None else self._context.addJobTag
+        add_tag(self._tags[worker])
         while not session.stopping.is_set():
-            reason = self._run_job(session, worker, job)
+            reason = self._run_job(session, worker, self._jobs[worker])
             if reason is None or not session.table.died(worker, None, reason):
                 return
-            job += 1
+            self._jobs[worker] += 1
 
     def _run_job(self, session: Session, worker: str, job: int) -> str | None:
         """Run one job to its end; say why it failed, None if the supervisor ended it in order."""
         config = encode(self._worker_config(session, worker, 0))
         supervise: Any = task_function(config, job, self._threads(), self._gpus_per_worker)
         try:
-            self._spark.range(0, 1, 1, 1).mapInArrow(supervise, "value string").collect()
+            with unlogged():
+                self._spark.range(0, 1, 1, 1).mapInArrow(supervise, "value string").collect()
         except Exception as error:  # noqa: BLE001
             # Py4J and gRPC have their own classes for a job that failed; any of them means the same here.
             return f"its Spark job failed: {_cause(error)[:_REASON_LENGTH]}"
         return None
 
     def _interrupt(self, worker: str, *, force: bool) -> None:
+        # Spark takes seconds to end the task; what its supervisor starts until then is not to join any more.
+        if self._session is not None:
+            self._session.table.refuse_below(worker, first_attempt(self._jobs[worker] + 1))
+        cancel = self._spark.interruptTag if self._context is None else self._context.cancelJobsWithTag
         try:
-            self._spark.interruptTag(self._tags[worker])
+            cancel(self._tags[worker])
         except Exception:
             # A session that is gone has no jobs left to cancel.
             _LOGGER.debug("Could not cancel the job of %s.", worker, exc_info=True)

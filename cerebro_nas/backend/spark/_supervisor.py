@@ -60,13 +60,18 @@ def task_function(config: bytes, job: int, threads: int, gpus: int) -> Callable[
     return supervise
 
 
+def first_attempt(job: int, task_attempt: int = 0) -> int:
+    """The first attempt that a task's children have."""
+    return job * _PER_JOB + task_attempt * _PER_TASK
+
+
 def supervise_worker(config: bytes, job: int, threads: int, gpus: int) -> str:
     """Keep a worker program running until the driver wants no more of it; return how the last one ended."""
     from pyspark import TaskContext
 
     base = decode(WorkerConfig, config, COMMAND_LIMIT)
     context = TaskContext.get()
-    first = job * _PER_JOB + (context.attemptNumber() if context is not None else 0) * _PER_TASK
+    first = first_attempt(job, context.attemptNumber() if context is not None else 0)
     environment = worker_environment(threads, _gpu_addresses(context, gpus), base.paths)
     link = DriverLink(base.driver, Secret(base.secret), base.tls)
     scratch = _make_scratch(base.worker, first)
