@@ -44,8 +44,11 @@ def check_arguments(
     for argument, names in (("feature_columns", feature_columns), ("label_columns", label_columns)):
         if not names:
             problems.append(f"{argument} must name at least one column")
-    if not problems:
-        problems += _types(df, feature_columns, label_columns)
+    # Types can be told of every column that is there once, whatever is wrong with others.
+    there = [
+        [name for name in dict.fromkeys(names) if known.count(name) == 1] for names in (feature_columns, label_columns)
+    ]
+    problems += _types(df, *there)
     problems += _validation(df, validation)
     problems += _shape(feature_columns, input_shape)
     if num_shards < 1:

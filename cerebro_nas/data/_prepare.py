@@ -19,6 +19,7 @@ from cerebro_nas.data import _deal
 from cerebro_nas.data import _deal_locally
 from cerebro_nas.data._check import check_arguments
 from cerebro_nas.data._check import is_vector
+from cerebro_nas.data._classes import warn_of_unseen
 from cerebro_nas.data._digest import RowDigest
 from cerebro_nas.data._digest import digest_of
 from cerebro_nas.data._digest import row_hash
@@ -49,11 +50,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Merged:
-    """What all partitions found out about a column."""
+    """What all partitions found out about a column; `sizes` gives the partitions' rows of each size."""
 
     name: str
     part: ColumnPart
-    sizes: tuple[int, ...]
+    sizes: dict[int, int]
     types: tuple[str, ...]
 
 
@@ -231,11 +232,13 @@ def _finish(
     )
     store.delete_owned(url)
     store.create_owned(url, "data set")
-    write_plan = WritePlan(url, tuple(columns), tuple(found.part.dtype for found in merged), _shards(deal))
+    staged = tuple(found.part.dtype for found in merged)
+    write_plan = WritePlan(url, tuple(columns), staged, _shards(deal), tuple(plan.labels))
     try:
         written = _write(df, store, write_plan, [part for part in parts if part.path], deal, plan.seed)
         _write_metadata(store, url, columns, written)
         prepared = _describe(url, plan, merged, columns, written, settings)
+        warn_of_unseen(plan.labels, prepared.statistics, written)
         save_prepared(store, prepared)
     except BaseException:
         store.delete_owned(url)
@@ -280,7 +283,8 @@ def _write_metadata(store: Store, url: str, columns: list[ColumnSpec], written: 
 
 def _merge(name: str, parts: list[StagedPart]) -> _Merged:
     total = ColumnPart()
-    sizes, types = set(), set()
+    sizes: dict[int, int] = {}
+    types = set()
     seen = 0
     for part in parts:
         found = part.columns[name]
@@ -288,13 +292,14 @@ def _merge(name: str, parts: list[StagedPart]) -> _Merged:
         seen += part.seen
         if found.shape is None:
             continue
-        sizes.add(math.prod(found.shape))
+        size = math.prod(found.shape)
+        sizes[size] = sizes.get(size, 0) + part.train + part.valid
         types.add(found.dtype)
         total.shape, total.dtype = found.shape, found.dtype
         if len(sizes) == 1 and found.dtype != "str":
             total.moments = total.moments.merge(found.moments)
         total.classes = total.classes.merge(found.classes)
-    return _Merged(name, total, tuple(sorted(sizes)), tuple(sorted(types)))
+    return _Merged(name, total, dict(sorted(sizes.items())), tuple(sorted(types)))
 
 
 def _refuse_faults(merged: list[_Merged], plan: StagePlan, rows: int, input_shape: Sequence[int] | None) -> None:
@@ -308,14 +313,17 @@ def _refuse_faults(merged: list[_Merged], plan: StagePlan, rows: int, input_shap
                 text += f" (input_shape={tuple(input_shape)} asks for that size)"
             problems.append(f"{text}, for example rows {found.part.faults.examples[kind]}")
         if len(found.sizes) > 1:
-            problems.append(f"column {found.name!r}: rows of differing size, {list(found.sizes)}")
+            problems.append(
+                f"column {found.name!r}: rows of differing size, {list(found.sizes)}, in {_counts(found)} rows"
+            )
         if len(found.types) > 1:
             problems.append(f"column {found.name!r}: rows of differing type, {list(found.types)}")
         if input_shape is not None and found.name in plan.features and len(found.sizes) == 1:
             size = math.prod(input_shape)
-            if found.sizes[0] != size:
+            (has,) = found.sizes
+            if has != size:
                 problems.append(
-                    f"column {found.name!r}: {found.sizes[0]} numbers a row, where input_shape="
+                    f"column {found.name!r}: {has} numbers a row, where input_shape="
                     f"{tuple(input_shape)} asks for {size}"
                 )
     if problems:
@@ -324,6 +332,10 @@ def _refuse_faults(merged: list[_Merged], plan: StagePlan, rows: int, input_shap
             f"The data cannot be used:\n{listed}\nReceived: a DataFrame of {rows} rows. Clean or drop those rows "
             "(row numbers count in the order of the DataFrame's partitions)."
         )
+
+
+def _counts(found: _Merged) -> str:
+    return " and ".join(f"{rows}" for rows in found.sizes.values())
 
 
 def _refuse_too_few(train: int, valid: int, fraction: float | None, num_shards: int) -> None:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from cerebro_nas.data._summary import MAX_CLASSES
 from cerebro_nas.worker import ColumnSpec
 
 _ROW_GROUPS = 4
@@ -31,12 +32,14 @@ class WritePlan:
         directory: directory of the data set.
         columns: final form of each column; `staged` the type of its staged numbers.
         shards: (split, index, rows) by number.
+        labels: columns whose classes are noted for each shard.
     """
 
     directory: str
     columns: tuple[ColumnSpec, ...]
     staged: tuple[str, ...]
     shards: tuple[tuple[str, int, int], ...]
+    labels: tuple[str, ...] = ()
 
 
 class ShardWriter:
@@ -51,6 +54,7 @@ class ShardWriter:
         self._nbytes = 0
         self._groups = 0
         self._written = 0
+        self._classes: dict[str, set[Any]] = {}
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[str]:
         """Write the shards and yield a JSON text for each."""
@@ -70,6 +74,7 @@ class ShardWriter:
     def _begin(self, number: int) -> None:
         self._number = number
         self._nbytes = self._groups = self._written = 0
+        self._classes = {}
         split, index, _ = self._plan.shards[number]
         directory = Path(self._plan.directory) / split
         directory.mkdir(parents=True, exist_ok=True)
@@ -97,6 +102,8 @@ class ShardWriter:
         for column, dtype in zip(self._plan.columns, self._plan.staged, strict=True):
             values = _values(staged.column(column.name), column, dtype)
             self._nbytes += values.nbytes
+            if column.name in self._plan.labels:
+                self._classes.setdefault(column.name, set()).update(classes_in(values))
             arrays[column.name] = encode(values, column)
         table = pa.table(arrays)
         if self._writer is None:
@@ -125,6 +132,7 @@ class ShardWriter:
                 "nbytes": self._nbytes,
                 "sha256": digest,
                 "row_groups": self._groups,
+                "classes": {name: sorted(found)[:MAX_CLASSES] for name, found in self._classes.items()},
             }
         )
         self._number = -1
@@ -156,6 +164,14 @@ def _values(staged: pa.ChunkedArray, column: ColumnSpec, dtype: str) -> NDArray[
         return np.asarray(staged.to_numpy()).astype(column.dtype)
     raw = b"".join(staged.to_pylist())
     return np.frombuffer(raw, dtype=dtype).reshape(len(staged), *column.shape).astype(column.dtype)
+
+
+def classes_in(values: NDArray[Any]) -> list[Any]:
+    """Distinct labels of rows: scalars themselves, of vectors the positions that are not zero."""
+    if values.ndim > 1:
+        return [int(index) for index in np.flatnonzero(values.reshape(len(values), -1).any(axis=0))]
+    found: list[Any] = np.unique(values.astype(str) if values.dtype == object else values).tolist()
+    return found[:MAX_CLASSES]
 
 
 def row_bytes(column: ColumnSpec) -> int:

@@ -189,6 +189,25 @@ def _check_initial(initial: Any, space: keras_tuner.HyperParameters | None) -> N
                 "Argument `initial_hps` should name hyperparameters of the search space. "
                 f"Received: {name!r}. Near names: {', '.join(near) or 'none'}; see `search_space_summary()`."
             )
+    for name, value in ((name, value) for values in initial for name, value in values.items()) if known else ():
+        if not _is_in_range(known[name], value):
+            raise ConfigError(
+                f"Argument `initial_hps` should give {name!r} a value of its range, {_range(known[name])}. "
+                f"Received: {name}={value!r}. Choose one of the range, or widen it with `hyperparameters`."
+            )
+
+
+def _is_in_range(entry: Any, value: Any) -> bool:
+    if isinstance(entry, (keras_tuner.engine.hyperparameters.Int, keras_tuner.engine.hyperparameters.Float)):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return number and entry.min_value <= value <= entry.max_value
+    return value in entry.values
+
+
+def _range(entry: Any) -> str:
+    if isinstance(entry, (keras_tuner.engine.hyperparameters.Int, keras_tuner.engine.hyperparameters.Float)):
+        return f"from {entry.min_value} to {entry.max_value}"
+    return ", ".join(map(repr, entry.values))
 
 
 def _refuse(names: list[str], expectation: str) -> None:

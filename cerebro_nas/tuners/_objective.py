@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 import keras_tuner
@@ -36,7 +37,8 @@ def make_objective(objective: Any) -> keras_tuner.Objective:
     if direction is None:
         raise ConfigError(
             "Argument `objective` should be a metric whose direction is known. "
-            f"Received: objective={objective!r}. Known ones are, for example, {_EXAMPLES}; for another metric pass "
+            f"Received: objective={objective!r}. {_near(objective)}Known ones are, for example, {_EXAMPLES}; "
+            "for another metric pass "
             f'`keras_tuner.Objective({objective!r}, direction="max")` (or "min").'
         )
     return keras_tuner.Objective(objective, direction)
@@ -49,6 +51,12 @@ def _checked(objective: keras_tuner.Objective) -> keras_tuner.Objective:
             f"Received: direction={objective.direction!r} of {objective.name!r}. Pass one of the two."
         )
     return objective
+
+
+def _near(name: str) -> str:
+    prefix = "val_" if name.startswith("val_") else ""
+    near = difflib.get_close_matches(name.removeprefix("val_").lower(), (*_MAXIMISED, *_MINIMISED), n=1)
+    return f"Did you mean {prefix + near[0]!r}? " if near else ""
 
 
 def _direction(name: str) -> str | None:

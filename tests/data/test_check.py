@@ -56,6 +56,7 @@ def test_good_arguments(changed: dict[str, Any]) -> None:
     _check(**changed)
 
 
+@pytest.mark.case(29)
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -83,9 +84,25 @@ def test_bad_arguments(changed: dict[str, Any], message: str) -> None:
         _check(**changed)
 
 
+@pytest.mark.case(29)
 def test_all_problems_are_listed_at_once() -> None:
     with pytest.raises(DataError) as caught:
         _check(feature_columns=["featurs"], label_columns=["lable"], input_shape=(0,), validation=2.0, num_shards=0)
     text = str(caught.value)
     for part in ("'featurs'", "'lable'", "input_shape must", "num_shards must", "validation must", "Received: "):
         assert part in text
+
+
+@pytest.mark.case(29)
+def test_types_are_told_beside_names_that_are_wrong() -> None:
+    with pytest.raises(DataError) as caught:
+        _check(feature_columns=["featurs", "when", "nested", "twice"], label_columns=["lable"])
+    text = str(caught.value)
+    for part in (
+        "no column 'featurs'; did you mean 'features'?",
+        "no column 'lable'; did you mean 'label'?",
+        "feature column 'when' has type timestamp",
+        "feature column 'nested' has type array<array<float>>",
+        "column 'twice' is in the DataFrame 2 times",
+    ):
+        assert text.count(part) == 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +10,7 @@ from cerebro_nas.data._deal import SMALL_VALIDATION_BYTES
 from cerebro_nas.data._deal import make_deal
 
 
+@pytest.mark.case(28)
 @given(st.integers(12, 2000), st.floats(0.001, 0.5), st.integers(1, 5), st.sampled_from([1, 1 << 40]))
 def test_each_shard_gets_its_rows(rows: int, fraction: float, shards: int, row_bytes: int) -> None:
     deal = make_deal(rows, 0, fraction=fraction, num_shards=shards, row_bytes=row_bytes)

@@ -105,6 +105,7 @@ def test_digits_keep_every_row_and_value(digits: DataFrame, prepare: Prepare, st
     assert os.listdir(Path(store.data_url("data")).parent) == ["data"]
 
 
+@pytest.mark.case(30)
 def test_statistics_are_of_all_rows(digits: DataFrame, prepare: Prepare) -> None:
     prepared = prepare(digits, label_columns=["label", "text", "onehot", "double"])
     images, labels = load_digits(return_X_y=True)
@@ -204,6 +205,7 @@ def test_tensors_of_petastorm_are_decoded(spark: SparkSession, prepare: Prepare)
     assert np.array_equal(found["features"][np.argsort(found["label"])], images)
 
 
+@pytest.mark.case(29)
 def test_every_fault_of_the_rows_is_named_at_once(spark: SparkSession, prepare: Prepare, store: LocalStore) -> None:
     from pyspark.ml.linalg import Vectors
     from pyspark.ml.linalg import VectorUDT
@@ -244,30 +246,35 @@ def test_every_fault_of_the_rows_is_named_at_once(spark: SparkSession, prepare: 
     assert not any(Path(store.data_url("data")).parent.glob("*"))
 
 
+@pytest.mark.case(29)
 def test_rows_of_differing_size_across_partitions(spark: SparkSession, prepare: Prepare) -> None:
     rows = [([1.0] * (2 + number // 50), number) for number in range(100)]
-    df = spark.createDataFrame(rows, ["features", "label"]).repartitionByRange(2, "label")
-    with pytest.raises(DataError, match="differing size|size is not"):
+    df = spark.createDataFrame(spark.sparkContext.parallelize(rows, 2), ["features", "label"])
+    with pytest.raises(DataError, match=r"column 'features': rows of differing size, \[2, 3\], in 50 and 50 rows"):
         prepare(df)
 
 
+@pytest.mark.case(29)
 def test_empty_vectors_are_refused(spark: SparkSession, prepare: Prepare) -> None:
     df = spark.createDataFrame([([], 1)] * 5, "features array<double>, label int")
     with pytest.raises(DataError, match="'features'"):
         prepare(df)
 
 
+@pytest.mark.case(29)
 def test_input_shape_must_fit(digits: DataFrame, prepare: Prepare) -> None:
     with pytest.raises(DataError, match=r"input_shape=\(28, 28, 1\)"):
         prepare(digits, input_shape=(28, 28, 1))
 
 
+@pytest.mark.case(28)
 @pytest.mark.parametrize(("rows", "message"), [(0, "0 rows"), (1, "0 training and 1 validation"), (2, "1 training")])
 def test_too_few_rows(digits: DataFrame, prepare: Prepare, rows: int, message: str) -> None:
     with pytest.raises(DataError, match=message):
         prepare(digits.limit(rows))
 
 
+@pytest.mark.case(28)
 def test_empty_and_skewed_partitions(digits: DataFrame, prepare: Prepare) -> None:
     from pyspark.sql import functions as F
 
@@ -275,6 +282,78 @@ def test_empty_and_skewed_partitions(digits: DataFrame, prepare: Prepare) -> Non
     prepared = prepare(skewed, label_columns=["row"], num_shards=3)
     assert sorted(_all(prepared)["row"].tolist()) == list(range(1797))
     assert {shard.rows for shard in prepared.shards if shard.split == "train"} <= {479, 480}
+
+
+@pytest.mark.case(28)
+def test_nearly_all_rows_in_one_partition(digits: DataFrame, prepare: Prepare) -> None:
+    from pyspark.sql import functions as F
+
+    skewed = digits.repartition(4, F.when(F.col("row") < 1780, 0).otherwise(F.col("row")))
+    prepared = prepare(skewed, num_shards=4)
+    train = [shard for shard in prepared.shards if shard.split == "train"]
+    assert sum(shard.rows for shard in prepared.shards) == 1797
+    assert max(shard.rows for shard in train) - min(shard.rows for shard in train) <= 1
+    for shard in prepared.shards:
+        file = pq.ParquetFile(Path(prepared.url, shard.path))
+        assert file.num_row_groups >= 1
+        # What weighs a unit is what is there.
+        assert file.metadata.num_rows == shard.rows
+
+
+@pytest.mark.case(28)
+def test_a_row_for_each_worker_is_enough(spark: SparkSession, prepare: Prepare) -> None:
+    df = spark.createDataFrame([([float(n)], n % 2) for n in range(4)], ["features", "label"]).repartition(7)
+    prepared = prepare(df, num_shards=3)
+    assert [(shard.split, shard.rows) for shard in prepared.shards] == [*[("train", 1)] * 3, ("valid", 1)]
+
+
+@pytest.mark.case(28)
+def test_parquet_files_without_rows(spark: SparkSession, prepare: Prepare, tmp_path: Path) -> None:
+    df = spark.createDataFrame([([float(n)], n % 2) for n in range(9)], "features array<double>, label int")
+    df.limit(0).write.parquet(str(tmp_path / "in"))
+    df.repartition(2).write.mode("append").parquet(str(tmp_path / "in"))
+    prepared = prepare(spark.read.parquet(str(tmp_path / "in")))
+    assert prepared.train_rows + prepared.valid_rows == 9
+
+
+@pytest.mark.case(30)
+@pytest.mark.parametrize("kind", ["int", "string", "onehot"])
+def test_classes_are_those_of_all_rows_however_they_are_sorted(
+    spark: SparkSession, prepare: Prepare, kind: str
+) -> None:
+    labels: dict[str, Callable[[int], Any]] = {
+        "int": lambda n: n,
+        "string": lambda n: f"c{n}",
+        "onehot": lambda n: np.eye(4)[n].tolist(),
+    }
+    # The fourth class is in the last three of 60 rows.
+    rows = [
+        ([float(row)], labels[kind](0 if row < 30 else 1 if row < 45 else 2 if row < 57 else 3)) for row in range(60)
+    ]
+    types = {"int": "int", "string": "string", "onehot": "array<double>"}
+    df = spark.createDataFrame(rows, f"features array<double>, label {types[kind]}").coalesce(1)
+    statistics = prepare(df, seed=1).statistics["label"]
+    assert len(statistics.classes) == 4
+    assert statistics.class_counts == (30, 15, 12, 3)
+
+
+@pytest.mark.case(30)
+@pytest.mark.parametrize("by_spark", [False, True])
+def test_a_class_of_validation_rows_only_is_named(
+    spark: SparkSession,
+    prepare: Prepare,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    by_spark: bool,
+) -> None:
+    if by_spark:
+        monkeypatch.setattr("cerebro_nas.data._deal_locally.LARGEST_BYTES", 0)
+    rows = [([float(n)], "rare" if n in (3, 4) else "abc"[n % 3], n in (3, 4, 5, 6)) for n in range(40)]
+    df = spark.createDataFrame(rows, "features array<double>, label string, held_out boolean")
+    with caplog.at_level("WARNING", "cerebro_nas"):
+        prepare(df, validation="held_out")
+    (record,) = [record for record in caplog.records if record.name.startswith("cerebro_nas.data")]
+    assert "Label column 'label': 'rare' (2 rows) occurs in validation rows only" in record.message
 
 
 def test_a_failure_leaves_the_old_data_set(digits: DataFrame, prepare: Prepare, store: LocalStore) -> None:
@@ -292,6 +371,7 @@ def test_a_data_set_can_be_prepared_from_itself(digits: DataFrame, prepare: Prep
     assert second.train_rows + second.valid_rows == first.train_rows
 
 
+@pytest.mark.case(26)
 def test_foreign_directory_is_refused_and_kept(digits: DataFrame, prepare: Prepare, store: LocalStore) -> None:
     mine = Path(store.data_url("data"), "mine.txt")
     mine.parent.mkdir(parents=True)

@@ -43,6 +43,7 @@ def test_directory_without_a_schema(tmp_path: Path) -> None:
         read_petastorm_schema(str(tmp_path))
 
 
+@pytest.mark.case(24)
 @pytest.mark.parametrize(
     ("module", "name"),
     [

@@ -19,6 +19,9 @@ from cerebro_nas.backend import SparkBackend
 from cerebro_nas.errors import BackendError
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.errors import DataError
+from cerebro_nas.errors import LockedError
+from cerebro_nas.errors import StoreError
+from cerebro_nas.journal import DirectoryLock
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -84,6 +87,7 @@ def make(tmp_path: Path) -> Make:
 # --- without any data -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.case(25, 32)
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -105,6 +109,7 @@ def test_arguments_of_the_constructor(make: Make, arguments: dict[str, Any], tol
         model.fit(unused)
 
 
+@pytest.mark.case(32)
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -124,6 +129,7 @@ def test_arguments_of_tuner_bind(make: Make, arguments: dict[str, Any], told: st
         make().tuner_bind(**arguments)
 
 
+@pytest.mark.case(32)
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -142,6 +148,7 @@ def test_arguments_of_fit(make: Make, call: str, arguments: dict[str, Any], told
         getattr(make(), call)(Untouchable(), **arguments)
 
 
+@pytest.mark.case(31)
 @pytest.mark.parametrize("metric", ["acuracy", "precison", "val_acuracy"])
 def test_an_evaluation_metric_that_nobody_knows(make: Make, metric: str) -> None:
     unused: Any = Untouchable()
@@ -149,6 +156,7 @@ def test_an_evaluation_metric_that_nobody_knows(make: Make, metric: str) -> None
         make(evaluation_metric=metric).fit(unused)
 
 
+@pytest.mark.case(31)
 @pytest.mark.parametrize("objective", ["val_auc", "auc", "val_mean_squared_error"])
 def test_an_objective_that_the_head_does_not_report(make: Make, objective: str) -> None:
     model = make()
@@ -198,6 +206,7 @@ def test_the_count_counts(spark: SparkSession, jobs: Callable[[], int]) -> None:
     assert jobs() > 0
 
 
+@pytest.mark.case(29)
 @pytest.mark.spark
 @pytest.mark.parametrize(
     ("changed", "arguments", "told"),
@@ -218,6 +227,7 @@ def test_columns(
     assert jobs() == 0
 
 
+@pytest.mark.case(29)
 @pytest.mark.spark
 def test_all_mistakes_in_columns_are_told_at_once(spark: SparkSession, make: Make) -> None:
     df = _good(spark)
@@ -226,6 +236,7 @@ def test_all_mistakes_in_columns_are_told_at_once(spark: SparkSession, make: Mak
     assert str(caught.value).count("did you mean") == 2
 
 
+@pytest.mark.case(8)
 @pytest.mark.spark
 def test_fewer_slots_than_workers(spark: SparkSession, jobs: Callable[[], int], make: Make) -> None:
     df = _good(spark)
@@ -235,14 +246,35 @@ def test_fewer_slots_than_workers(spark: SparkSession, jobs: Callable[[], int], 
 
 
 @pytest.mark.spark
-def test_a_project_that_is_there(spark: SparkSession, jobs: Callable[[], int], make: Make, tmp_path: Path) -> None:
+@pytest.mark.case(26)
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_directory_that_is_not_ours(
+    spark: SparkSession, jobs: Callable[[], int], make: Make, tmp_path: Path, overwrite: bool
+) -> None:
     model, df = make(), _good(spark)
-    (tmp_path / "store" / "runs" / "auto_model").mkdir(parents=True)
-    with pytest.raises(ConfigError, match="'auto_model' is there already.*Pass overwrite=True"):
+    model.tuner_bind(overwrite=overwrite)
+    directory = tmp_path / "store" / "runs" / "auto_model"
+    directory.mkdir(parents=True)
+    (directory / "thesis.tex").write_text("years of work")
+    with pytest.raises(StoreError, match="holds files that cerebro_nas did not write"):
+        model.fit(df, input_shape=(2, 2, 1))
+    assert jobs() == 0
+    assert (directory / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.spark
+@pytest.mark.case(27)
+def test_a_search_that_another_driver_runs(
+    spark: SparkSession, jobs: Callable[[], int], make: Make, tmp_path: Path
+) -> None:
+    model, df = make(), _good(spark)
+    (tmp_path / "store" / "runs").mkdir(parents=True)
+    with DirectoryLock(tmp_path / "store" / "runs" / ".auto_model.lock"), pytest.raises(LockedError, match="process"):
         model.fit(df, input_shape=(2, 2, 1))
     assert jobs() == 0
 
 
+@pytest.mark.case(28, 29)
 @pytest.mark.spark
 @pytest.mark.parametrize(
     ("rows", "arguments", "told"),
@@ -265,9 +297,10 @@ def test_rows(
     backend = SimulatedBackend(2)
     with pytest.raises(DataError, match=re.escape(told)):
         make(backend).fit(_table(spark, rows).coalesce(1), **arguments)
-    assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
+    assert [path for path in (tmp_path / "store").rglob("*") if path.is_file() and path.suffix != ".lock"] == []
 
 
+@pytest.mark.case(29)
 @pytest.mark.spark
 def test_vectors_of_differing_length_in_different_partitions(spark: SparkSession, make: Make) -> None:
     from pyspark.ml.linalg import Vectors
@@ -278,6 +311,7 @@ def test_vectors_of_differing_length_in_different_partitions(spark: SparkSession
         make(SimulatedBackend(2)).fit(df)
 
 
+@pytest.mark.case(30)
 @pytest.mark.spark
 @pytest.mark.parametrize(
     ("rows", "label", "told"),

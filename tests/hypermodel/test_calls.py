@@ -98,6 +98,7 @@ def test_an_oracle_is_left_alone_until_the_search(bound: Callable[..., HyperHype
     assert vars(oracle) == before
 
 
+@pytest.mark.case(32)
 @pytest.mark.parametrize(
     "use",
     [
@@ -113,6 +114,7 @@ def test_results_before_a_search(use: Callable[[HyperHyperModel], Any]) -> None:
         use(_model())
 
 
+@pytest.mark.case(32)
 def test_other_calls_before_resource_bind() -> None:
     model = _model()
     unused: Any = None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -72,6 +73,7 @@ def test_regression_takes_values(prepare: Prepare, label_shape: Any, shape: Any)
     assert (head.shape, space.targets) == (shape, ({"kind": "values"},))
 
 
+@pytest.mark.case(30)
 @pytest.mark.parametrize(
     ("node", "head", "data", "message"),
     [
@@ -121,3 +123,19 @@ def test_inputs_take_the_columns_given(prepare: Prepare) -> None:
     for wrong in ([["a"]], [["a"], ["c"]], [["a"], []]):
         with pytest.raises(ConfigError, match="feature_columns"):
             two.configure(prepare(features=columns), feature_columns_per_input=wrong, batch_size=32, epochs=1)
+
+
+@pytest.mark.case(30)
+def test_vectors_that_are_all_of_one_class_are_refused(prepare: Prepare) -> None:
+    data = prepare(label_shape=(3,), label_dtype="uint8", classes=(0, 1, 2))
+    known = data.statistics["label"]
+    data.statistics["label"] = dataclasses.replace(known, class_counts=(0, known.rows, 0))
+    with pytest.raises(ConfigError, match="at least two classes.*every row is of class 1"):
+        configured(ak.ImageInput(), ak.ClassificationHead(), data)
+
+
+@pytest.mark.case(30)
+def test_vectors_of_another_width_than_classes_are_refused(prepare: Prepare) -> None:
+    data = prepare(label_shape=(3,), label_dtype="uint8", classes=(0, 1, 2))
+    with pytest.raises(ConfigError, match=r"`num_classes` should be 3.*Received: num_classes=5"):
+        configured(ak.ImageInput(), ak.ClassificationHead(num_classes=5), data)

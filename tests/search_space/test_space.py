@@ -123,6 +123,7 @@ def test_normalization_elsewhere_is_left_alone_and_said_once(
     assert len([r for r in caplog.records if "does not follow an input" in r.message]) == 1
 
 
+@pytest.mark.case(17)
 def test_too_large_candidates_are_rejected_without_allocating_them(prepare: Prepare) -> None:
     node = ak.Input()
     space = SearchSpace(node, ak.RegressionHead()(ak.DenseBlock()(node)), max_model_size=10_000)
@@ -139,6 +140,7 @@ def test_too_large_candidates_are_rejected_without_allocating_them(prepare: Prep
     assert time.perf_counter() - started < 2
 
 
+@pytest.mark.case(18)
 def test_what_keras_refuses_is_an_invalid_graph(prepare: Prepare) -> None:
     node = ak.Input()
     space = SearchSpace(node, ak.RegressionHead()(ak.RNNBlock()(node)))
@@ -147,6 +149,56 @@ def test_what_keras_refuses_is_an_invalid_graph(prepare: Prepare) -> None:
         space.explore()
 
     assert caught.value.reason == "invalid_graph"
+
+
+class Poolings(ak.Block):  # type: ignore[misc]
+    """Pools as often as it is told, which a small image does not bear."""
+
+    def build(self, hp: keras_tuner.HyperParameters, inputs: Any = None) -> Any:
+        (tensor,) = keras.tree.flatten(inputs)
+        for _ in range(hp.Int("poolings", 1, 6)):
+            tensor = keras.layers.MaxPooling2D(2)(tensor)
+        return tensor
+
+
+class Adding(ak.Block):  # type: ignore[misc]
+    """Adds a branch of another width where it is told to."""
+
+    def build(self, hp: keras_tuner.HyperParameters, inputs: Any = None) -> Any:
+        (tensor,) = keras.tree.flatten(inputs)
+        flat = keras.layers.Flatten()(tensor)
+        width = hp.Choice("width", [4, 8])
+        return keras.layers.Add()([keras.layers.Dense(4)(flat), keras.layers.Dense(width)(flat)])
+
+
+@pytest.mark.case(18)
+@pytest.mark.parametrize(
+    ("block", "good", "bad", "told"),
+    [
+        (
+            Poolings,
+            {"poolings": 3},
+            {"poolings": 4},
+            "Computed output size would be negative|one of its dimensions|size",
+        ),
+        (Adding, {"width": 4}, {"width": 8}, "same shape|compatible|broadcast"),
+    ],
+)
+def test_a_bad_architecture_is_told_with_keras_words_and_the_next_one_is_built(
+    prepare: Prepare, block: Any, good: dict[str, int], bad: dict[str, int], told: str
+) -> None:
+    node = ak.ImageInput()
+    space = SearchSpace(node, ak.ClassificationHead()(block()(node)))
+    space.configure(prepare(shape=(8, 8, 1)), batch_size=32, epochs=1)
+    hps = space.explore()
+    name = next(entry.name for entry in hps.space if entry.name.endswith(next(iter(bad))))
+    for number in range(2):
+        hps.values[name] = next(iter(bad.values()))
+        with pytest.raises(BuildError, match=told) as caught:
+            space.build(hps, trial=f"bad{number}", seed=0)
+        assert caught.value.reason == "invalid_graph"
+        hps.values[name] = next(iter(good.values()))
+        assert space.build(hps, trial=f"good{number}", seed=0).parameters > 0
 
 
 def test_missing_values_take_defaults(prepare: Prepare) -> None:

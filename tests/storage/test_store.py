@@ -86,6 +86,7 @@ def test_readers_never_see_a_part(store: LocalStore) -> None:
     assert seen <= set(contents)
 
 
+@pytest.mark.case(26)
 def test_owned_directory_is_deleted_and_links_are_not_followed(store: LocalStore, tmp_path: Path) -> None:
     foreign = tmp_path / "foreign"
     foreign.mkdir()
@@ -102,6 +103,7 @@ def test_owned_directory_is_deleted_and_links_are_not_followed(store: LocalStore
     store.delete_owned(url)
 
 
+@pytest.mark.case(26)
 def test_a_foreign_directory_is_neither_taken_nor_deleted(store: LocalStore) -> None:
     mine = Path(store.runs_url("p"), "mine.txt")
     mine.parent.mkdir(parents=True)
@@ -113,6 +115,7 @@ def test_a_foreign_directory_is_neither_taken_nor_deleted(store: LocalStore) -> 
     assert os.listdir(mine.parent) == ["mine.txt"]
 
 
+@pytest.mark.case(26)
 def test_a_link_to_an_owned_directory_is_not_deleted(store: LocalStore) -> None:
     store.create_owned(store.runs_url("p"), "search")
     Path(store.runs_url("link")).symlink_to(store.runs_url("p"))

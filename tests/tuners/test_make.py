@@ -20,11 +20,13 @@ def test_every_published_name_works(name: str) -> None:
     tuner.close()
 
 
+@pytest.mark.case(32)
 def test_unknown_name_gets_the_nearest_one() -> None:
     with pytest.raises(ConfigError, match=r"'gridsearch'.*Received: tuner='gredy'. Did you mean 'greedy'\?"):
         make_tuner("gredy", objective="val_loss", max_trials=1)
 
 
+@pytest.mark.case(32)
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -45,6 +47,12 @@ def test_unknown_name_gets_the_nearest_one() -> None:
         {"max_rejections": 0},
         {"initial_hps": {"a": 1}},
         {"initial_hps": [{"nothing": 1}]},
+        {"initial_hps": [{"a": "yes"}]},
+        {"initial_hps": [{"units": 64}, {"units": 4096}]},
+        {"initial_hps": [{"units": "64"}]},
+        {"initial_hps": [{"rate": float("nan")}]},
+        {"initial_hps": [{"kind": "gru"}]},
+        {"initial_hps": [{"fixed": 4}]},
         {"unheard_of": 1},
         {"objective": "profit"},
     ],
@@ -55,6 +63,10 @@ def test_wrong_arguments_are_refused_before_anything_is_written(
     monkeypatch.chdir(tmp_path)
     hps = keras_tuner.HyperParameters()
     hps.Boolean("a")
+    hps.Int("units", 16, 1024, step=16)
+    hps.Float("rate", 1e-4, 1e-1, sampling="log")
+    hps.Choice("kind", ["lstm", "rnn"])
+    hps.Fixed("fixed", 3)
     arguments = {"objective": "val_loss", "max_trials": 5, "hyperparameters": hps, "directory": "here", **wrong}
     with pytest.raises(ConfigError, match="Received: ") as caught:
         make_tuner("greedy", **arguments)
@@ -79,3 +91,12 @@ def test_an_oracle_keeps_its_objective() -> None:
     tuner = make_tuner(oracle, objective="val_loss")
     assert tuner.max_trials == 3
     tuner.close()
+
+
+@pytest.mark.case(32)
+def test_a_value_out_of_range_is_told_with_the_range() -> None:
+    hps = keras_tuner.HyperParameters()
+    hps.Int("units", 16, 1024)
+    with pytest.raises(ConfigError, match=r"'units' a value of its range, from 16 to 1024. Received: units=4096."):
+        make_tuner("greedy", max_trials=1, hyperparameters=hps, initial_hps=[{"units": 4096}])
+    make_tuner("greedy", max_trials=1, hyperparameters=hps, initial_hps=[{"units": 1024}]).close()

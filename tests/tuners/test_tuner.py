@@ -46,6 +46,7 @@ def test_best_trials_are_those_with_the_highest_accuracy() -> None:
     tuner.close()
 
 
+@pytest.mark.case(15)
 def test_nan_never_becomes_a_score() -> None:
     tuner = random_tuner()
     partly, never = asked(tuner).trial_id, asked(tuner).trial_id
@@ -81,6 +82,7 @@ def test_stopped_early_counts_with_what_it_reached() -> None:
     tuner.close()
 
 
+@pytest.mark.case(18)
 def test_rejected_candidates_are_replaced() -> None:
     tuner = random_tuner(2)
     for number in range(4):
@@ -98,6 +100,7 @@ def test_rejected_candidates_are_replaced() -> None:
     tuner.close()
 
 
+@pytest.mark.case(17)
 def test_too_many_rejections_abort_and_name_the_smallest() -> None:
     tuner = random_tuner(2, max_rejections=3)
     tuner.reject(asked(tuner).trial_id, "oversized", parameters=5000)
@@ -115,6 +118,7 @@ def test_accepted_candidates_start_the_count_again() -> None:
     tuner.close()
 
 
+@pytest.mark.case(15)
 def test_missing_objective_is_named() -> None:
     tuner = random_tuner()
     with pytest.raises(ConfigError, match=r"'val_accuracy'; reported are loss, val_loss"):
