@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import logging
 import os
 import re
+import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -30,7 +34,10 @@ from cerebro_nas.hopper import UnitDone
 from cerebro_nas.hopper import UnitFailed
 from cerebro_nas.worker import CandidateSpec
 from cerebro_nas.worker import SearchSpec
+from cerebro_nas.worker.link import DriverLink
+from cerebro_nas.worker.link import Secret
 from cerebro_nas.worker.link import own_address
+from cerebro_nas.worker.messages import Register
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -322,3 +329,64 @@ def test_the_tests_that_the_documentation_names_exist() -> None:
     assert len(named) > 30
     missing = [f"{file}::{test}" for file, test in named if f"def {test}(" not in (root / file).read_text()]
     assert not missing
+
+
+_SERVER = """
+import sys
+from cerebro_nas.backend._server import ControlServer
+from cerebro_nas.backend._table import WorkerTable
+from cerebro_nas.worker.link import Secret
+server = ControlServer("127.0.0.1", Secret(sys.argv[1]), WorkerTable(["w0"], 1))
+server.announce("the search")
+print(server.port, flush=True)
+sys.stdin.read()
+"""
+
+
+def _call_that_announces(length: int) -> bytes:
+    """The beginning of a call as gRPC puts it on the wire (HTTP/2), whose message is said to have `length` bytes."""
+
+    def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+        return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+    headers = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": "/arrow.flight.protocol.FlightService/DoAction",
+        ":authority": "driver",
+        "content-type": "application/grpc",
+        "te": "trailers",
+    }
+    block = b"".join(
+        b"\x00" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+        for name, value in headers.items()
+    )
+    message = b"\x00" + length.to_bytes(4, "big") + b"x" * 100
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"")
+    return preface + frame(1, 4, 1, block) + frame(0, 0, 1, message)
+
+
+@pytest.mark.case(22)
+def test_a_length_of_4_gib_takes_no_memory_and_holds_nobody_up() -> None:
+    key = "5ec4e7a1" * 8
+    command = [sys.executable, "-c", _SERVER, key]
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+        try:
+            assert process.stdout is not None
+            port = int(process.stdout.readline())
+            me, grown = psutil.Process(process.pid), 0
+            for _ in range(2):
+                # The first round also pays for what the libraries load once.
+                before = me.memory_info().rss
+                with contextlib.ExitStack() as stack:
+                    for length in [0xFFFFFFFF, 0x7FFFFFFF] * 10:
+                        slow = stack.enter_context(socket.create_connection(("127.0.0.1", port), 5))
+                        slow.sendall(_call_that_announces(length))
+                        assert slow.recv(9)  # the server speaks HTTP/2 with us: its settings
+                    with contextlib.closing(DriverLink(f"grpc://127.0.0.1:{port}", Secret(key))) as link:
+                        assert link.register(Register("w0", 0, 1, "here", "")).search == "the search"
+                    grown = me.memory_info().rss - before
+            assert grown < 2 << 20
+        finally:
+            process.kill()
