@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 import pytest
+from hypothesis import example
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -35,6 +36,7 @@ from cerebro_nas.testing import FillDisk
 from cerebro_nas.testing import Freeze
 from cerebro_nas.testing import JoinLate
 from cerebro_nas.testing import Kill
+from cerebro_nas.testing import OutOfMemory
 from cerebro_nas.testing import damage_file
 from cerebro_nas.testing import fault_plans
 from cerebro_nas.testing import random_plan
@@ -231,6 +233,7 @@ def _simulate(plan: FaultPlan, trials: int = 3) -> tuple[Any, ...]:
 
 @settings(max_examples=150, deadline=None)
 @given(fault_plans())
+@example(FaultPlan([OutOfMemory(trial="0"), Freeze(2.0, "before_unit", trial="0", nth=3, times=2)]))
 def test_a_simulated_search_ends_under_any_plan_and_alike_every_time(plan: FaultPlan) -> None:
     commands, struck = _simulate(plan)
     finished = [command for command in commands if type(command).__name__ == "TrialFinished"]
