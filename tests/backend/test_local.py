@@ -122,6 +122,7 @@ def test_failures_come_back_with_their_cause(backend: FakeEngineBackend, plan: s
     assert any(words in event.message for words in ("stumbled", "too odd", "checksum"))
 
 
+@pytest.mark.case(1)
 def test_a_killed_worker_is_lost_and_joins_again(backend: FakeEngineBackend) -> None:
     backend.submit("w0", _run("t", do="kill"))
     lost, joined = _events(backend, 2)
@@ -131,6 +132,7 @@ def test_a_killed_worker_is_lost_and_joins_again(backend: FakeEngineBackend) -> 
     assert _report(backend, "w0", _run("u")).worker == "w0"
 
 
+@pytest.mark.case(3)
 def test_a_silent_worker_is_lost_and_joins_again(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeEngineBackend, "silence_seconds", 3.0)
     with FakeEngineBackend(1) as backend:
@@ -143,6 +145,7 @@ def test_a_silent_worker_is_lost_and_joins_again(scratch: Path, monkeypatch: pyt
         assert joined == WorkerJoined("w0", 1)
 
 
+@pytest.mark.case(6)
 def test_without_restart_the_last_death_is_an_error_with_the_log(scratch: Path) -> None:
     class Broken(FakeEngineBackend):
         engine = "no_such_engine:Engine"
@@ -160,6 +163,7 @@ def test_a_start_that_takes_too_long_is_an_error(scratch: Path) -> None:
             _events(backend, 1)
 
 
+@pytest.mark.case(10)
 def test_stopping_does_not_wait_for_a_running_unit(scratch: Path) -> None:
     with FakeEngineBackend(1) as backend:
         backend.start(SEARCH)
@@ -178,6 +182,7 @@ def test_a_stopped_backend_can_be_started_again(backend: FakeEngineBackend) -> N
     assert len(_events(backend, 2)) == 2
 
 
+@pytest.mark.case(23)
 def test_the_secret_is_nowhere_to_be_read(backend: FakeEngineBackend, scratch: Path) -> None:
     session = backend._session
     assert session is not None
@@ -220,6 +225,7 @@ for _ in range(1200):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.case(10)
 def test_workers_and_their_files_do_not_outlive_the_driver(tmp_path: Path, number: int) -> None:
     code = DRIVER.format(root=str(HERE.parents[1]), here=str(HERE))
     environment = {**os.environ, "TMPDIR": str(tmp_path)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import os
 import signal
@@ -37,6 +38,7 @@ from cerebro_nas.hopper import UnitFailed
 from cerebro_nas.hopper import WorkerJoined
 from cerebro_nas.hopper import WorkerLost
 from cerebro_nas.testing import run_search
+from cerebro_nas.testing import tiny_search
 from cerebro_nas.worker import CandidateSpec
 from cerebro_nas.worker import SearchSpec
 from cerebro_nas.worker import ShardSpec
@@ -150,6 +152,28 @@ def test_a_unit_without_memory_fails_and_the_next_one_finds_a_fresh_process(
     (again,) = [event for event in _until(backend, UnitDone) if isinstance(event, UnitDone)]
     assert again.report.rows == done.report.rows + 1
     assert again.report.metrics["pid"] != before
+
+
+@pytest.mark.slow
+@pytest.mark.case(16)
+def test_a_real_model_that_is_too_large_costs_a_process_and_nothing_else(tmp_path: Path) -> None:
+    search, spec = tiny_search(tmp_path)
+    model = json.loads(spec.model)
+    next(layer for layer in model["config"]["layers"] if layer["class_name"] == "Dense")["config"]["units"] = 1 << 40
+    large = dataclasses.replace(spec, trial="large", model=json.dumps(model))
+    with LocalBackend(1, threads_per_worker=1, max_restarts=0) as backend:
+        backend.start(search)
+        _until(backend, WorkerJoined, 60.0)
+        backend.submit("w0", RunCommand(Unit("large", "train", 0, Shard("train", 0)), StateRef(0), large))
+        events = _until(backend, WorkerJoined, 60.0)
+        assert [type(event) for event in events] == [UnitFailed, WorkerLost, WorkerJoined]
+        failed, lost = events[:2]
+        assert isinstance(failed, UnitFailed)
+        assert (failed.reason, failed.trial_fault) == ("oom", False)
+        assert isinstance(lost, WorkerLost)
+        assert lost.planned
+        backend.submit("w0", RunCommand(Unit("tiny", "train", 0, Shard("train", 0)), StateRef(0), spec))
+        assert _until(backend, UnitDone, 60.0)
 
 
 def _recycled(backend: LocalBackend, units: int, **plan: Any) -> WorkerLost:

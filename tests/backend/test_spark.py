@@ -119,6 +119,9 @@ def test_too_few_slots_are_an_error_at_once(spark: SparkSession) -> None:
         backend.start(SEARCH)
     backend.stop()
     assert time.monotonic() - begun < 5
+    with pytest.raises(BackendError, match=r"SparkBackend\(min_workers=3\) needs 3 task slots, Spark has 2"):
+        SparkBackend(spark_context=spark.sparkContext, num_workers=4, min_workers=3).check()
+    SparkBackend(spark_context=spark.sparkContext, num_workers=4, min_workers=2).check()
 
 
 @pytest.mark.spark
@@ -134,6 +137,7 @@ def test_arguments(spark: SparkSession) -> None:
 
 
 @pytest.mark.spark
+@pytest.mark.case(23)
 def test_a_search_has_its_slots_and_gives_them_back(spark: SparkSession, tmp_path: Path) -> None:
     backend = FakeEngineBackend(spark.sparkContext, num_workers=2)
     backend.start(SEARCH)
@@ -153,6 +157,7 @@ def test_a_search_has_its_slots_and_gives_them_back(spark: SparkSession, tmp_pat
 
 
 @pytest.mark.spark
+@pytest.mark.case(1, 7)
 def test_workers_and_supervisors_that_die_are_replaced(spark: SparkSession) -> None:
     with FakeEngineBackend(spark=spark, num_workers=2) as backend:
         backend.start(SEARCH)
