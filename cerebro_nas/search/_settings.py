@@ -69,8 +69,23 @@ class Settings:
         for name in ("max_model_size", "parallelism"):
             if getattr(self, name) is not None:
                 _check_count(name, getattr(self, name))
+        if self.parallelism is not None and self.parallelism > self.max_trials:
+            raise ConfigError(
+                "`parallelism` must be at most `max_trials`: more trials cannot be live than there are. "
+                f"Received: parallelism={self.parallelism}, max_trials={self.max_trials}. Change one of them."
+            )
+        if not isinstance(self.overwrite, bool):
+            raise ConfigError(f"`overwrite` must be True or False. Received: overwrite={self.overwrite!r}. Pass one.")
+        if self.directory is not None and (
+            not isinstance(self.directory, (str, os.PathLike)) or not os.fspath(self.directory)
+        ):
+            raise ConfigError(
+                f"`directory` must be a path, or None. Received: directory={self.directory!r}. Pass the directory in "
+                "which searches are kept."
+            )
         _check_choice("visit_order", self.visit_order, VISIT_ORDERS)
-        if isinstance(self.force_fields, str) or not set(self.force_fields) <= set(FORCEABLE):
+        fields = self.force_fields
+        if not isinstance(fields, (list, tuple, set, frozenset)) or not all(field in FORCEABLE for field in fields):
             raise ConfigError(
                 f"`force_fields` must be a list of {', '.join(FORCEABLE)}. "
                 f"Received: force_fields={self.force_fields!r}. Graph, objective and data cannot be forced."

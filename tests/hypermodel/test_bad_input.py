@@ -96,6 +96,10 @@ def make(tmp_path: Path) -> Make:
         ({"max_model_size": 0}, "`max_model_size` must be a positive integer"),
         ({"seed": -1}, "`seed` must be"),
         ({"project_name": "a/b"}, "a/b"),
+        ({"project_name": "../../x"}, "Received: project_name='../../x'"),
+        ({"project_name": "x" * 300}, "`project_name` must be a plain name of 1 to 120 characters"),
+        ({"max_trials": -1}, "Received: max_trials=-1"),
+        ({"max_trials": 2, "overwrite": "yes"}, "`overwrite` must be True or False"),
         ({"tuner": "greedyy"}, "Did you mean 'greedy'?"),
         ({"objective": "val_acuracy"}, "objective='val_acuracy'"),
     ],
@@ -121,6 +125,7 @@ def test_arguments_of_the_constructor(make: Make, arguments: dict[str, Any], tol
         ({"explorations": 0.5}, "explorations"),
         ({"objective": "val_acuracy"}, "Received: objective='val_acuracy'"),
         ({"parallelism": 0}, "Received: parallelism=0"),
+        ({"parallelism": 8, "max_trials": 3}, "`parallelism` must be at most `max_trials`"),
         ({"hyperparameter": None}, "hyperparameter"),
     ],
 )
@@ -164,6 +169,29 @@ def test_an_objective_that_the_head_does_not_report(make: Make, objective: str) 
     with pytest.raises(ConfigError, match=rf"`objective` must be a metric that.*val_accuracy.*objective='{objective}'"):
         model.tuner_bind("greedy", objective=objective)
         model.fit(unused)
+
+
+@pytest.mark.case(31)
+@pytest.mark.parametrize(
+    ("metric", "objective", "direction"),
+    [("accuracy", "val_accuracy", "max"), ("acc", "val_accuracy", "max"), ("loss", "val_loss", "min")],
+)
+def test_the_metric_of_the_backend_is_the_objective_in_its_own_direction(
+    make: Make, metric: str, objective: str, direction: str
+) -> None:
+    model = make(evaluation_metric=metric)
+    made = model._make_tuner(model._settings, None, None).objective
+    assert (made.name, made.direction) == (objective, direction)
+
+
+@pytest.mark.case(32)
+def test_the_tuner_may_be_left_out(make: Make) -> None:
+    """Every check before Spark passes, and the data is the first thing that is looked at."""
+    model = make()
+    unused: Any = None
+    with pytest.raises(ConfigError, match="`df` must be a Spark DataFrame"):
+        model.fit(unused)
+    assert model._settings.tuner == "greedy"
 
 
 def test_two_labels_for_one_head(make: Make) -> None:

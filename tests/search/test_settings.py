@@ -90,8 +90,34 @@ def test_a_project_name_must_be_a_name(name: str) -> None:
         Settings({"project_name": name}).check()
 
 
+@pytest.mark.case(32)
+def test_no_more_live_trials_than_trials() -> None:
+    with pytest.raises(ConfigError, match=r"`parallelism` must be at most `max_trials`.*parallelism=8, max_trials=3\."):
+        Settings({"max_trials": 3, "parallelism": 8}).check()
+
+
+@pytest.mark.case(32)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("overwrite", "yes"),
+        ("overwrite", 1),
+        ("directory", 3),
+        ("directory", ""),
+        ("force_fields", 3),
+        ("force_fields", "seed"),
+        ("force_fields", [[]]),
+        ("visit_order", []),
+    ],
+)
+def test_settings_of_another_type_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"`{name}` must be") as caught:
+        Settings({name: value}).check()
+    assert f"Received: {name}={value!r}" in str(caught.value)
+
+
 def test_settings_that_are_fine() -> None:
-    Settings({"max_trials": 1, "seed": 0, "max_model_size": 10, "parallelism": 4, "project_name": "digits"}).check()
+    Settings({"max_trials": 4, "seed": 0, "max_model_size": 10, "parallelism": 4, "project_name": "digits"}).check()
 
 
 # --- unknown arguments ------------------------------------------------------------------------------------------------
