@@ -210,10 +210,8 @@ class Trial:
         """Take out of `mask` what had better not run on `worker`, unless that is so for every one of `workers`."""
         if self.lost_states >= _HOMESICK and self.holder is not None and self.holder in workers:
             return mask if worker == self.holder else 0
-        if worker in self.suspects and any(name not in self.suspects for name in workers):
-            return 0
         if not self._avoided:
-            return mask
+            return 0 if self._is_worse(worker, self.suspects, workers) else mask
         if self.plan.kind == "call":
             return 0 if self._is_avoided(None, worker, workers) else mask
         for shard in self._table.members(mask):
@@ -222,8 +220,13 @@ class Trial:
         return mask
 
     def _is_avoided(self, shard: Shard | None, worker: str, workers: Iterable[str]) -> bool:
-        avoided = self._avoided.get((self.phase, self.epoch, shard), set())
-        return worker in avoided and any(name not in avoided for name in workers)
+        # Both sets in one: or else each of two workers might be left for the other one, for ever.
+        worse = self.suspects | self._avoided.get((self.phase, self.epoch, shard), set())
+        return self._is_worse(worker, worse, workers)
+
+    @staticmethod
+    def _is_worse(worker: str, worse: set[str], workers: Iterable[str]) -> bool:
+        return worker in worse and any(name not in worse for name in workers)
 
     # --- committing and rolling back ------------------------------------------------------------------------------
 

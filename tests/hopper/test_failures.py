@@ -18,6 +18,7 @@ from cerebro_nas.hopper import TrialAdded
 from cerebro_nas.hopper import TrialFinished
 from cerebro_nas.hopper import TrialPlan
 from cerebro_nas.hopper import TrialStatus
+from cerebro_nas.hopper import Unit
 from cerebro_nas.hopper import UnitDone
 from cerebro_nas.hopper import UnitFailed
 from cerebro_nas.hopper import UnitReport
@@ -320,6 +321,19 @@ def test_no_trial_fails_because_of_a_bad_worker_where_there_are_good_ones(worker
 def test_a_worker_that_kills_all_it_gets_fails_no_trial_where_there_are_good_ones() -> None:
     _, result = simulate([Kill(worker="w1", times=10**6, back_after=0.1)])
     assert {t.status for t in result.trials.values()} == {TrialStatus.COMPLETED}
+
+
+def test_a_trial_does_not_wait_for_one_of_two_workers_each_of_which_failed_it() -> None:
+    hopper = make(workers=2, trials=2, shards=1)
+    first, other = (Unit(trial, "train", 0, Shard("train", 0)) for trial in ("t0", "t1"))
+    fail(hopper, hopper.launch("w1", first, 0.0))
+    done(
+        hopper, hopper.launch("w1", other, 0.0)
+    )  # w1 is not a suspect any more, but that unit had better not run there
+    hopper.launch("w0", Unit("t0", "train", 0, Shard("train", 0), attempt=1), 0.0)
+    hopper.handle(WorkerLost("w0", "killed"), 0.0)
+    hopper.handle(WorkerJoined("w0", 1), 0.0)
+    assert set(poll(hopper)) == {"t0"}
 
 
 def test_where_every_worker_is_bad_trials_fail_in_the_end() -> None:
