@@ -327,9 +327,7 @@ def test_a_trial_does_not_wait_for_one_of_two_workers_each_of_which_failed_it() 
     hopper = make(workers=2, trials=2, shards=1)
     first, other = (Unit(trial, "train", 0, Shard("train", 0)) for trial in ("t0", "t1"))
     fail(hopper, hopper.launch("w1", first, 0.0))
-    done(
-        hopper, hopper.launch("w1", other, 0.0)
-    )  # w1 is not a suspect any more, but that unit had better not run there
+    done(hopper, hopper.launch("w1", other, 0.0))  # So w1 is no suspect, but that unit had better not run there.
     hopper.launch("w0", Unit("t0", "train", 0, Shard("train", 0), attempt=1), 0.0)
     hopper.handle(WorkerLost("w0", "killed"), 0.0)
     hopper.handle(WorkerJoined("w0", 1), 0.0)

@@ -120,6 +120,7 @@ def test_a_stopped_trial_lets_its_unit_run_out() -> None:
     assert start(hopper).unit.trial == "b"
 
 
+@pytest.mark.case(21)
 def test_late_and_repeated_reports_are_ignored() -> None:
     hopper = make(train=2)
     begin(hopper, TrialPlan("a", epochs=1))
@@ -133,6 +134,7 @@ def test_late_and_repeated_reports_are_ignored() -> None:
     assert hopper.snapshot().trials[0].units_done == 0
 
 
+@pytest.mark.case(1)
 def test_a_lost_worker_rolls_its_trial_back_to_what_is_stored() -> None:
     hopper = make(train=2)
     begin(hopper, TrialPlan("a", epochs=3))
@@ -162,6 +164,7 @@ def test_a_state_on_a_living_worker_survives_the_loss_of_another() -> None:
     assert third.unit.attempt == 1
 
 
+@pytest.mark.case(4)
 def test_a_trial_that_costs_too_many_workers_fails() -> None:
     hopper = make()
     begin(hopper, TrialPlan("a", epochs=1))
@@ -191,6 +194,7 @@ def test_a_fault_of_the_trial_ends_it_at_once() -> None:
     assert commands == [TrialFinished("a", TrialStatus.FAILED, "nan_loss", {}), AskTrials(1)]
 
 
+@pytest.mark.case(12)
 def test_a_missing_state_rolls_back_and_a_bad_store_is_not_trusted_again() -> None:
     hopper = make(train=2)
     begin(hopper, TrialPlan("a", epochs=1))

@@ -6,6 +6,7 @@ import pytest
 
 from cerebro_nas.backend import SimulatedBackend
 from cerebro_nas.backend.simulated import FailUnit
+from cerebro_nas.backend.simulated import Hang
 from cerebro_nas.errors import BackendError
 from cerebro_nas.hopper import DropState
 from cerebro_nas.hopper import EpochFinished
@@ -16,6 +17,7 @@ from cerebro_nas.hopper import ShardInfo
 from cerebro_nas.hopper import TrialPlan
 from cerebro_nas.hopper import TrialStatus
 from cerebro_nas.hopper import TrialStopRequested
+from cerebro_nas.hopper import WorkerLost
 from cerebro_nas.testing import run_search
 from cerebro_nas.testing import shard_search
 
@@ -47,6 +49,27 @@ def test_a_trial_can_be_stopped_at_the_end_of_an_epoch() -> None:
         "t1": "STOPPED",
         "t2": "COMPLETED",
     }
+
+
+def test_a_unit_that_hangs_is_given_up_and_runs_again() -> None:
+    backend = SimulatedBackend(2, faults=[Hang(trial="t1")])
+    result = run_search(Hopper(INFOS, num_workers=2), backend, shard_search([10, 10]), PLANS)
+    assert {trial.status for trial in result.trials.values()} == {TrialStatus.COMPLETED}
+    assert 900 < result.ended < 1000
+
+
+def test_a_search_goes_on_from_a_part_of_its_inputs() -> None:
+    full = run_search(*new(), shard_search([10, 10]), PLANS)
+    hopper, backend = new()
+    for now, item in full.inputs[:9]:
+        if isinstance(item, RunUnit):
+            hopper.launch(item.worker, item.unit, now)
+        else:
+            hopper.handle(item, now)
+    for worker in hopper.snapshot().workers:
+        hopper.handle(WorkerLost(worker.worker, "left", planned=True), now)
+    result = run_search(hopper, backend, shard_search([10, 10]), [])
+    assert set(result.trials) == {"t0", "t1", "t2"}
 
 
 def test_it_gives_up_in_the_end() -> None:
