@@ -55,7 +55,7 @@ def test_a_unit_that_hangs_is_given_up_and_runs_again() -> None:
     backend = SimulatedBackend(2, faults=[Hang(trial="t1")])
     result = run_search(Hopper(INFOS, num_workers=2), backend, shard_search([10, 10]), PLANS)
     assert {trial.status for trial in result.trials.values()} == {TrialStatus.COMPLETED}
-    assert 900 < result.ended < 1000
+    assert 60 < result.ended < 70
 
 
 def test_a_search_goes_on_from_a_part_of_its_inputs() -> None:
