@@ -37,7 +37,7 @@ class TrialModel:
         self.hyperparameters = dict(record.hyperparameters)
         self.history = history
         self._recorded_epoch = recorded_epoch
-        self._warned = False
+        self._found: Best | None = None
         self._source = source
 
     @property
@@ -110,16 +110,17 @@ class TrialModel:
         return _inference.load_cached(self._source, self.trial, self._best().name)
 
     def _best(self) -> Best:
-        # Read each time: a search that was resumed may have marked a better one, and removed this.
-        best = self._source.best(self.trial)
+        # Once: the trial has ended, and a later search of the name may put other files there.
+        if self._found is not None:
+            return self._found
+        best = self._found = self._source.best(self.trial)
         if best is None:
             raise StoreError(
                 f"Trial {self.trial!r} has no weights in {self._source.states_url}: its workers were lost before the "
                 "state of an epoch was stored, or its files were removed. Take another trial of the leaderboard, or "
                 "search again."
             )
-        if best.epoch != self._recorded_epoch and not self._warned:
-            self._warned = True
+        if best.epoch != self._recorded_epoch:
             warnings.warn(
                 f"Trial {self.trial!r} was best after epoch {self._recorded_epoch}, whose weights were not stored: its "
                 f"worker was lost before. Those of epoch {best.epoch} are used, the best of those that were stored.",

@@ -87,9 +87,11 @@ class SearchClaim:
         Path(self._directory).parent.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
         try:
+            if self._store.exists(self._directory):
+                # It refuses files that are not ours, before any work is done.
+                self._store.create_owned(self._directory, "search")
             journal = Path(self._directory) / _JOURNAL
             if not self._overwrite and journal.is_file():
-                self._store.create_owned(self._directory, "search")
                 self._journal = Journal.open(journal)
         except BaseException:
             self._lock.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
@@ -23,13 +24,18 @@ def describe_graph(config: Mapping[str, Any]) -> dict[str, Any]:
         for item in items.values() if isinstance(items, Mapping) else items:
             settings = {**item["config"], "class": item["class_name"]}
             found.update(_flat(settings.pop("name", item["class_name"]), settings))
-    for kind in ("block_inputs", "block_outputs", "outputs"):
-        found.update(_flat(kind, config[kind]))
+    wiring = {kind: config[kind] for kind in ("block_inputs", "block_outputs", "outputs")}
+    # As text: where a block was added, every number in it differs.
+    found["wiring"] = json.dumps(wiring, sort_keys=True)
     return found
 
 
 def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and set(value) == {"class_name", "config"}:
+        # A hyperparameter; on one line it can be read.
+        settings = (f"{name}={item!r}" for name, item in sorted(value["config"].items()) if name != "name")
+        yield path, f"{value['class_name']}({', '.join(settings)})"
+    elif isinstance(value, Mapping):
         for name in sorted(value, key=str):
             yield from _flat(f"{path}.{name}", value[name])
     elif isinstance(value, (list, tuple)) and not all(_is_plain(item) for item in value):

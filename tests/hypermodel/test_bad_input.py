@@ -19,6 +19,7 @@ from cerebro_nas.backend import SparkBackend
 from cerebro_nas.errors import BackendError
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.errors import DataError
+from cerebro_nas.errors import SearchAborted
 from cerebro_nas.errors import LockedError
 from cerebro_nas.errors import StoreError
 from cerebro_nas.journal import DirectoryLock
@@ -355,3 +356,22 @@ def test_data_that_the_graph_cannot_use(
     shape = (2, 2, 1) if len(rows[0][0]) == 4 else None
     with pytest.raises(ConfigError, match=re.escape(told)):
         make(SimulatedBackend(2)).fit(_table(spark, rows, label), input_shape=shape)
+
+
+@pytest.mark.spark
+@pytest.mark.case(15)
+def test_losses_that_overflow_end_a_search_with_the_reason(spark: SparkSession, tmp_path: Path) -> None:
+    """On real workers: every candidate fails by itself, and three alike are enough to say so."""
+    entry = ak.Input()
+    model = HyperHyperModel(entry, ak.RegressionHead()(ak.DenseBlock(num_layers=1)(entry)), seed=0, max_trials=5)
+    model.resource_bind(
+        SparkBackend(spark=spark, num_workers=1),
+        str(tmp_path),
+        label_columns="label",
+        feature_columns="features",
+        verbose=0,
+    )
+    rows = [([float(n), 1.0], 1e30 * (n + 1)) for n in range(20)]
+    df = _table(spark, rows, "double")
+    with pytest.raises(SearchAborted, match="first 3 trials that ended all failed with reason 'nan_loss'.*became inf"):
+        model.fit(df, epochs=1)

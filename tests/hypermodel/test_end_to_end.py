@@ -24,6 +24,7 @@ from cerebro_nas import HyperHyperModel
 from cerebro_nas.backend import SparkBackend
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.errors import DataError
+from cerebro_nas.errors import ResumeMismatchError
 from cerebro_nas.errors import StoreError
 from cerebro_nas.hopper import Shard
 from cerebro_nas.results import ModelSelectionResult
@@ -165,9 +166,9 @@ def test_models_are_loaded_only_when_they_are_asked_for(fitted: Fitted, monkeypa
     source = type(fitted.result.best_model._source)
     load = source.load
 
-    def spy(self: Any, trial: str, generation: int) -> Any:
+    def spy(self: Any, trial: str, name: str) -> Any:
         loaded.append(trial)
-        return load(self, trial, generation)
+        return load(self, trial, name)
 
     monkeypatch.setattr(source, "load", spy)
     models = fitted.result.get_all_models()
@@ -305,11 +306,32 @@ def test_no_prepared_data(spark: SparkSession, tmp_path: Path) -> None:
         _bound(spark, tmp_path, _dense(), "number").fit_on_prepared_data(epochs=1)
 
 
-def test_a_second_search_of_the_name_is_refused(spark: SparkSession, fitted: Fitted, digits: Digits) -> None:
-    model = _bound(spark, fitted.path, _dense(), "number", project_name="digits", overwrite=False)
-    with pytest.raises(ConfigError, match="A search named 'digits' is there already"):
-        model.fit(digits.train, epochs=1, input_shape=SHAPE)
+@pytest.mark.case(33)
+def test_another_search_of_the_name_is_refused(spark: SparkSession, fitted: Fitted, digits: Digits) -> None:
+    def search(graph: Any, objective: str = "val_accuracy") -> HyperHyperModel:
+        model = _bound(spark, fitted.path, graph, "number", project_name="digits", overwrite=False, max_trials=3)
+        model.tuner_bind("random", objective=objective)
+        return model
+
+    inputs, _ = _dense()
+    wider = inputs, ak.ClassificationHead(dropout=0.0)(ak.DenseBlock(num_layers=2)(ak.Normalization()(inputs)))
+    with pytest.raises(ResumeMismatchError, match=r"graph: dense_block_\d.num_layers: it began with 1. Received: 2\n"):
+        search(wider).fit(digits.train, epochs=2, input_shape=SHAPE)
+    with pytest.raises(
+        ResumeMismatchError, match="objective: name: it began with 'val_accuracy'. Received: 'val_loss'"
+    ):
+        search(_dense(), "val_loss").fit(digits.train, epochs=2, input_shape=SHAPE)
+    with pytest.raises(ResumeMismatchError, match="data: source: it began with '.* rows .*'. Received"):
+        search(_dense()).fit(digits.train.where("id > 0"), epochs=2, input_shape=SHAPE)
     assert (Path(fitted.result.directory) / "leaderboard.csv").exists()
+
+
+def test_the_same_search_again_gives_what_it_gave(spark: SparkSession, fitted: Fitted, digits: Digits) -> None:
+    model = _bound(spark, fitted.path, _dense(), "number", project_name="digits", overwrite=False, max_trials=3)
+    model.tuner_bind("random", objective="val_accuracy")
+    again = model.fit(digits.train.repartition(3), epochs=2, input_shape=SHAPE)
+    assert again.leaderboard().equals(fitted.result.leaderboard())
+    assert np.allclose(model.predict(digits.x), fitted.model.predict(digits.x))
 
 
 def test_the_space_is_shown_without_training(
