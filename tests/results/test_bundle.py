@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.errors import CorruptStateError
+from cerebro_nas.errors import UnsafeModelError
 from cerebro_nas.results import ModelSource
 from cerebro_nas.results import OutputSpec
+from cerebro_nas.storage import StateFiles
+from cerebro_nas.worker import CandidateSpec
 from cerebro_nas.worker import ColumnSpec
 
 ONEHOT = OutputSpec("label", "onehot", ("cat", "dog", "eel"), 3)
@@ -97,3 +103,24 @@ def test_output_columns_have_one_name_per_label() -> None:
     for names in (["a"], "ab", []):
         with pytest.raises(ConfigError, match=r"`output_columns` must be a list of 2 name\(s\)"):
             source.with_output_columns(names)
+
+
+@pytest.mark.case(24)
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 200_000, '{"trial": "t"}', "null"])
+def test_a_specification_that_was_changed_is_damage(tmp_path: Path, text: str) -> None:
+    StateFiles(str(tmp_path)).write_spec("t", text)
+    source = ModelSource(str(tmp_path), (), (), (), train_shards=1)
+    with pytest.raises(CorruptStateError, match="specification of trial 't' in .* is damaged"):
+        source.load("t", 1)
+
+
+@pytest.mark.case(24)
+def test_a_specification_with_a_gadget_is_refused(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    gadget = {"module": "os", "class_name": "mkdir", "registered_name": "mkdir", "config": {"path": str(canary)}}
+    spec = CandidateSpec("t", json.dumps(gadget), {}, (), ())
+    StateFiles(str(tmp_path)).write_spec("t", spec.to_json())
+    source = ModelSource(str(tmp_path), (), (), (), train_shards=1)
+    with pytest.raises(UnsafeModelError, match="class_name='mkdir', module='os'"):
+        source.load("t", 1)
+    assert not canary.exists()
