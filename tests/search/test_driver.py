@@ -258,6 +258,7 @@ def test_a_space_with_fewer_candidates_than_trials(tmp_path: Path, monkeypatch: 
 # --- candidates that cannot be built ----------------------------------------------------------------------------------
 
 
+@pytest.mark.case(17, 18)
 def test_rejected_candidates_are_recorded_and_replaced(tmp_path: Path) -> None:
     def refuse(number: int) -> BuildError | None:
         if number == 2:
@@ -280,12 +281,14 @@ def test_the_last_trial_may_be_rejected_too(tmp_path: Path) -> None:
     assert search.run().outcomes == {("REJECTED", "invalid_graph"): 1, ("COMPLETED", "completed"): 1}
 
 
+@pytest.mark.case(18)
 def test_a_space_in_which_nothing_can_be_built_ends_the_search(tmp_path: Path) -> None:
     space = FakeSpace(lambda number: BuildError("no such layer"))
     with pytest.raises(SearchAborted, match="No architecture that can be built.*no such layer"):
         Search(tmp_path, space=space).run()
 
 
+@pytest.mark.case(17)
 def test_a_limit_that_nothing_meets_names_the_smallest_seen(tmp_path: Path) -> None:
     space = FakeSpace(lambda number: BuildError("large", reason="oversized", parameters=5000 + number))
     with pytest.raises(SearchAborted, match=r"smallest seen has\s+5,001 parameters"):
@@ -333,6 +336,7 @@ def _first_trials(count: int) -> Callable[[str], bool]:
     return is_first
 
 
+@pytest.mark.case(15)
 @pytest.mark.parametrize("epoch", range(EPOCHS))
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_an_objective_that_is_not_finite_fails_the_trial(tmp_path: Path, epoch: int, value: float) -> None:
@@ -351,6 +355,7 @@ def test_a_unit_that_fails_by_the_cluster_is_tried_again(tmp_path: Path) -> None
     assert Counter(entry.outcome for entry in search.hopper.log)["failed"] == 2
 
 
+@pytest.mark.case(15)
 def test_a_candidate_at_fault_fails_and_the_others_go_on(tmp_path: Path) -> None:
     search = Search(tmp_path, faults=[FailUnit(reason="nan_loss", trial_fault=True, epoch=1)]).run()
     assert search.outcomes == {("FAILED", "nan_loss"): 1, ("COMPLETED", "completed"): 5}
