@@ -19,8 +19,8 @@ from cerebro_nas.backend import SparkBackend
 from cerebro_nas.errors import BackendError
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.errors import DataError
-from cerebro_nas.errors import SearchAborted
 from cerebro_nas.errors import LockedError
+from cerebro_nas.errors import SearchAborted
 from cerebro_nas.errors import StoreError
 from cerebro_nas.journal import DirectoryLock
 
