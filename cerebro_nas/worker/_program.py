@@ -272,7 +272,7 @@ class _Worker:
         """After a unit: make way for a fresh process if there is a reason to."""
         self._units += 1
         reason = self._damage or self._reason_to_leave()
-        if not reason or time.monotonic() < self._stays_until:
+        if not reason:
             return
         stored = self._checkpoints is None or self._checkpoints.flush(_LEAVE_SECONDS)
         if not stored and not self._damage:
@@ -286,7 +286,7 @@ class _Worker:
 
     def _reason_to_leave(self) -> str:
         limit, units = self._config.memory_limit, self._config.max_units
-        if self._checkpoints is None:
+        if self._checkpoints is None or time.monotonic() < self._stays_until:
             # The states that it holds would be lost.
             return ""
         if units is not None and self._units >= units:

@@ -59,7 +59,7 @@ class FakeEngineBackend(LocalBackend):
 @pytest.fixture
 def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SearchSpec:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    # A driver makes the folder of a trial, and only it may: a worker must not bring back one that was removed.
+    # As the driver does, before the first unit of a trial.
     for trial in ("t", "u", "v", "fine"):
         (tmp_path / "states" / trial).mkdir(parents=True)
     return SearchSpec("data", str(tmp_path / "states"), SHARDS, (), (), (), seed=0, batch_size=1)
@@ -355,3 +355,20 @@ def test_one_worker_is_enough_to_go_on_unless_told() -> None:
     assert LocalBackend(3).min_workers == 1
     assert LocalBackend(3, min_workers=2).min_workers == 2
     assert SimulatedBackend(3).min_workers == 1
+
+
+def test_a_worker_whose_states_cannot_be_stored_stays(search: SearchSpec, tmp_path: Path) -> None:
+    folder = tmp_path / "states" / "t"
+    folder.rmdir()
+    folder.write_text("no folder, so nothing can be written for this trial")
+    with FakeEngineBackend(1, max_restarts=0, max_units_per_worker=1) as backend:
+        backend.start(search)
+        _until(backend, WorkerJoined)
+        pid = _pid(backend)
+        for generation in range(2):
+            backend.submit("w0", _run("t", generation))
+            assert [type(event) for event in _until(backend, UnitDone)] == [UnitDone]
+        # What a process that ran out of memory holds is lost either way.
+        backend.submit("w0", _run("large", do="oom"))
+        assert [type(event) for event in _until(backend, WorkerJoined)] == [UnitFailed, WorkerLost, WorkerJoined]
+        assert _pid(backend) != pid
