@@ -271,6 +271,31 @@ def test_an_answer_fits_its_own_request_only() -> None:
 
 
 @pytest.mark.case(22)
+@pytest.mark.parametrize("kind", [Kind.GREET, Kind.SUPERSEDED, Kind.REFUSED, 9])
+def test_an_answer_does_not_become_one_of_another_kind(kind: int) -> None:
+    pair = Pair()
+
+    def relabelled(name: str, frame: bytes) -> bytes:
+        answer = pair.serve(name, frame)
+        return answer[:5] + bytes([kind]) + answer[6:]
+
+    pair.call()
+    with pytest.raises(AuthenticationError):
+        pair.caller.call("poll", b"{}", LIMIT, relabelled, lambda frame: b"")
+
+
+@pytest.mark.case(22)
+def test_an_old_answer_does_not_fit_with_the_nonce_of_a_new_request() -> None:
+    pair = Pair()
+    pair.call()
+    old = pair.answers[-1]
+    with pytest.raises(AuthenticationError):
+        pair.caller.call(
+            "report", b"{}", LIMIT, lambda name, frame: old[:6] + frame[29:45] + old[22:], lambda frame: b""
+        )
+
+
+@pytest.mark.case(22)
 @given(st.data())
 def test_a_changed_answer_is_refused(data: st.DataObject) -> None:
     pair = Pair()
