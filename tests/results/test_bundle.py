@@ -111,7 +111,7 @@ def test_a_specification_that_was_changed_is_damage(tmp_path: Path, text: str) -
     StateFiles(str(tmp_path)).write_spec("t", text)
     source = ModelSource(str(tmp_path), (), (), (), train_shards=1)
     with pytest.raises(CorruptStateError, match="specification of trial 't' in .* is damaged"):
-        source.load("t", 1)
+        source.load("t", "g")
 
 
 @pytest.mark.case(24)
@@ -122,5 +122,5 @@ def test_a_specification_with_a_gadget_is_refused(tmp_path: Path) -> None:
     StateFiles(str(tmp_path)).write_spec("t", spec.to_json())
     source = ModelSource(str(tmp_path), (), (), (), train_shards=1)
     with pytest.raises(UnsafeModelError, match="class_name='mkdir', module='os'"):
-        source.load("t", 1)
+        source.load("t", "g")
     assert not canary.exists()
