@@ -102,6 +102,9 @@ def prepare_data(
         num_shards=num_shards,
     )
     url = store.data_url(name)
+    if store.exists(url):
+        # Foreign files there are refused now, and not after Spark has worked.
+        store.create_owned(url, "data set")
     # Beside the data set, which stays until the rows are known to be good: `df` may even be read from it.
     staging = f"{url}.{uuid.uuid4().hex}"
     column = validation if isinstance(validation, str) else None

@@ -372,7 +372,13 @@ def test_a_data_set_can_be_prepared_from_itself(digits: DataFrame, prepare: Prep
 
 
 @pytest.mark.case(26)
-def test_foreign_directory_is_refused_and_kept(digits: DataFrame, prepare: Prepare, store: LocalStore) -> None:
+def test_foreign_directory_is_refused_and_kept_before_any_job(
+    digits: DataFrame, prepare: Prepare, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("Spark was asked")
+
+    monkeypatch.setattr("cerebro_nas.data._prepare._stage", refuse)
     mine = Path(store.data_url("data"), "mine.txt")
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
