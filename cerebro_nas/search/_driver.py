@@ -195,9 +195,9 @@ class SearchDriver:
 
     # --- the journal --------------------------------------------------------------------------------------------------
 
-    def _note(self, kind: str, data: dict[str, Any]) -> float:
+    def _note(self, kind: str, data: dict[str, Any], now: float | None = None) -> float:
         """Write an input down; return its time."""
-        now = self.now()
+        now = self.now() if now is None else now
         self._parts.journal.append(kind, data, now)
         return now
 
@@ -275,11 +275,12 @@ class SearchDriver:
 
     def _dispatch(self) -> None:
         parts = self._parts
-        for command in parts.hopper.poll(self.now()):
+        now = self.now()
+        for command in parts.hopper.poll(now):
             if not isinstance(command, RunUnit):
                 self._ledger.extend([command])
                 continue
-            self._note("run", {"worker": command.worker, "unit": unit_data(command.unit)})
+            self._note("run", {"worker": command.worker, "unit": unit_data(command.unit)}, now)
             spec = self._specs[command.unit.trial]
             parts.backend.submit(command.worker, RunCommand(command.unit, command.state, spec))
 
