@@ -97,9 +97,11 @@ def _views(header: dict[str, Any], body: NDArray[np.uint8]) -> Iterator[tuple[st
         # Without gaps and without overlap, as the format demands.
         if begin != end or stop > len(body):
             raise ValueError(f"{name} is at {begin} to {stop} of {len(body)} bytes, after one that ends at {end}")
-        if min(shape, default=0) < 0:
+        array = body[begin:stop].view(dtype).reshape(shape)
+        # NumPy makes up a size that is negative.
+        if array.shape != shape:
             raise ValueError(f"{name} has the shape {shape}")
-        yield name, body[begin:stop].view(dtype).reshape(shape)
+        yield name, array
         end = stop
     if end != len(body):
         raise ValueError(f"{len(body) - end} bytes belong to no array")
