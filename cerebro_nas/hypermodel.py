@@ -174,7 +174,7 @@ class HyperHyperModel:
                 `"fixed"`: in an order that follows from the seed, so that metrics do not depend on timing, on faults or
                 on the number of workers.
             unit_timeout: seconds that one sub-epoch may take; by default ten times what is expected of it, and then
-                only if it makes no step for a minute.
+                only if it makes no step for five minutes.
             force_fields: what may differ from the search that is gone on with: any of `tuner`, `tuner_options`,
                 `hyperparameters`, `seed`, `batch_size`, `epochs`, `max_model_size`, `visit_order`.
             **options: further arguments of the tuner: `exploration`, `cold_start`, `initial_hps` for greedy.

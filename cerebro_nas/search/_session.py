@@ -23,6 +23,8 @@ from cerebro_nas.search._books import Books
 from cerebro_nas.search._driver import SearchDriver
 from cerebro_nas.search._driver import SearchParts
 from cerebro_nas.search._signals import StopSignals
+from cerebro_nas.search._watch import STALL_SECONDS
+from cerebro_nas.search._watch import Watch
 from cerebro_nas.storage import Janitor
 from cerebro_nas.storage import StateFiles
 from cerebro_nas.tracking import ScheduleReport
@@ -204,6 +206,8 @@ class _Session:
             },
             signals=signals,
             heartbeat=plan.check_claim,
+            # A limit of the user's own holds whatever the unit does.
+            watch=Watch(STALL_SECONDS if plan.unit_timeout is None else 0.0),
         )
 
     def _result(self, driver: SearchDriver, because: str, ended: float) -> ModelSelectionResult:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from cerebro_nas.backend import Backend
     from cerebro_nas.hopper import Overdue
 
-STALL_SECONDS = 60.0
+# Building and tracing a large model makes no steps, and takes minutes on a slow machine.
+STALL_SECONDS = 300.0
 NO_WORKERS_SECONDS = 300.0
 
 
