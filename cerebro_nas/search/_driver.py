@@ -366,8 +366,9 @@ class SearchDriver:
 
     def _epoch_finished(self, command: EpochFinished) -> None:
         parts, trial = self._parts, command.trial
-        if self._ledger.is_unfinite(trial):
-            self._stop(trial, TrialStatus.FAILED, "nan_objective")
+        reason = self._ledger.spoiled(trial)
+        if reason is not None:
+            self._stop(trial, TrialStatus.FAILED, reason)
             return
         for board in parts.boards:
             board.epoch_finished(trial, command.epoch, command.metrics)

@@ -73,7 +73,7 @@ class Ledger:
         self.keeping = Keeping(hopper.stored_names)
         self.best_lost: list[str] = []
         self.digests: dict[str, str] = {}
-        self._unfinite: set[str] = set()
+        self._spoiled: dict[str, str] = {}
         self._waiting: deque[Command] = deque()
         self._changes: list[Change] = []
 
@@ -165,9 +165,9 @@ class Ledger:
         changes, self._changes = self._changes, []
         return changes
 
-    def is_unfinite(self, trial: str) -> bool:
-        """Whether the trial's objective became no number, which ends it."""
-        return trial in self._unfinite
+    def spoiled(self, trial: str) -> str | None:
+        """The reason why the trial cannot be judged, which ends it: its objective is missing, or no number."""
+        return self._spoiled.get(trial)
 
     def extend(self, commands: Iterable[Command]) -> None:
         """Take in what the scheduler said, asks apart: those are counted."""
@@ -181,19 +181,27 @@ class Ledger:
         self.extend(self.hopper.handle(event, now))
 
     def _epoch_finished(self, command: EpochFinished) -> None:
-        trial, value = command.trial, command.metrics.get(self.books.objective, 0.0)
-        if not math.isfinite(value):
+        trial, problem = command.trial, self._problem(command)
+        if problem is not None:
             # After its last epoch a trial has ended already, and is told apart when that is taken up.
-            self._unfinite.add(trial)
-            self.failures[trial] = f"{self.books.objective} became {value} in epoch {command.epoch}"
+            self._spoiled[trial], self.failures[trial] = problem
             return
         self.tuner.report(trial, command.epoch, command.metrics)
         if self.books.epoch(trial, command.epoch, command.metrics):
             self._changes += self.keeping.best(trial, command.made_by, command.generation, command.epoch)
 
+    def _problem(self, command: EpochFinished) -> tuple[str, str] | None:
+        """Why the epoch cannot be judged, as a reason and in words."""
+        name, metrics = self.books.objective, command.metrics
+        if not self.tuner.objective.has_value(metrics):
+            return "metrics_missing", f"`{name}` is not among its metrics, which are {', '.join(sorted(metrics))}"
+        if not math.isfinite(metrics.get(name, 0.0)):
+            return "nan_objective", f"{name} became {metrics[name]} in epoch {command.epoch}"
+        return None
+
     def _trial_finished(self, command: TrialFinished) -> TrialFinished:
-        if command.trial in self._unfinite:
-            command = replace(command, status=TrialStatus.FAILED, reason="nan_objective")
+        if command.trial in self._spoiled:
+            command = replace(command, status=TrialStatus.FAILED, reason=self._spoiled[command.trial])
         self.books.close(command.trial, command.status.value, command.reason)
         self.tuner.finish(command.trial, command.status.value, command.reason)
         self._changes += self.keeping.ended(command.trial)

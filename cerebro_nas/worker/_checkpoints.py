@@ -85,6 +85,7 @@ class Checkpoints:
         self._waiting: dict[str, _Trial] = {}
         self._writing: _State | None = None
         self._refused: set[str] = set()
+        self._chances = 0
         self._told: dict[object, float] = {}
         self._flushing = 0
         self._closed = False
@@ -96,7 +97,7 @@ class Checkpoints:
         state = _State(unit, generation, payload)
         with self._changed:
             self._budget.earn(seconds)
-            self._refused.clear()
+            self._forgive()
             waiting = self._waiting.setdefault(unit.trial, _Trial())
             if generation % self._epoch_generations == 0:
                 waiting.ends.append(state)
@@ -119,7 +120,7 @@ class Checkpoints:
         """Write the newest state of every trial, for at most `grace` seconds; say whether all are in the store."""
         with self._changed:
             self._flushing += 1
-            self._refused.clear()
+            self._forgive()
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._writing is None and self._next() is None, grace)
             self._flushing -= 1
@@ -134,6 +135,11 @@ class Checkpoints:
         return done
 
     # --- all below: with the lock held, or in the thread --------------------------------------------------------------
+
+    def _forgive(self) -> None:
+        """Something is new, so what failed gets another chance, also if it is failing just now."""
+        self._refused.clear()
+        self._chances += 1
 
     def _next(self) -> _State | None:
         """What is to be written now: ends of epochs first, then what has waited longest."""
@@ -178,14 +184,15 @@ class Checkpoints:
                 self._changed.wait_for(lambda: self._closed or self._next() is not None)
                 if self._closed:
                     return
-                self._writing = state = self._next()
+                self._writing, chances = self._next(), self._chances
+                state = self._writing
             if state is not None:
                 written = self._write(state)
                 with self._changed:
                     self._writing = None
                     if written:
                         self._settle(state)
-                    else:
+                    elif chances == self._chances:
                         self._refused.add(state.unit.trial)
                     self._changed.notify_all()
 

@@ -349,6 +349,20 @@ def test_an_objective_that_is_not_finite_fails_the_trial(tmp_path: Path, epoch: 
     assert any("nan_objective" in message for message in search.listener.messages)
 
 
+@pytest.mark.case(15)
+@pytest.mark.parametrize("epoch", range(EPOCHS))
+def test_an_objective_that_is_missing_fails_the_trial_and_lists_what_is_there(tmp_path: Path, epoch: int) -> None:
+    is_first = _first_trials(1)
+
+    def metrics(unit: Unit, spec: CandidateSpec) -> dict[str, float]:
+        return {"loss": 1.0} if is_first(unit.trial) and unit.epoch == epoch else {"loss": 1.0, "accuracy": 0.5}
+
+    search = Search(tmp_path, metrics=metrics).run()
+    assert search.outcomes == {("FAILED", "metrics_missing"): 1, ("COMPLETED", "completed"): 5}
+    (message,) = search.listener.messages
+    assert "`val_accuracy` is not among its metrics, which are loss, val_loss" in message
+
+
 def test_a_unit_that_fails_by_the_cluster_is_tried_again(tmp_path: Path) -> None:
     search = Search(tmp_path, faults=[FailUnit(reason="oom", times=2)]).run()
     assert search.outcomes == {("COMPLETED", "completed"): 6}

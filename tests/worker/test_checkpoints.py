@@ -282,6 +282,26 @@ def test_one_trial_that_cannot_be_written_does_not_hold_up_another() -> None:
     assert bench.store.written == [("b", 100), ("b", 100)]
 
 
+@pytest.mark.case(13)
+def test_a_write_that_fails_after_news_came_is_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came while it was failing was its chance to be tried again, and was given before it had failed."""
+    write = bench.store.write
+
+    def once_full(trial: str, generation: int, payload: bytes) -> str:
+        name = write(trial, generation, payload)
+        if bench.store.tries == 1:
+            raise StoreError("needs 3 MiB free")
+        return name
+
+    monkeypatch.setattr(bench.store, "write", once_full)
+    bench.hold("t", generation=100)
+    bench.put("other", 1)
+    bench.store.go.set()
+    bench.settle()
+    assert [(unit.trial, generation) for unit, generation, _ in bench.stored].count(("t", 100)) == 1
+
+
+
 @pytest.mark.case(14)
 def test_a_store_that_stalls_does_not_fill_the_memory(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_checkpoints, "_HELD_BYTES", 50)
