@@ -56,7 +56,7 @@ class ProtocolError(BackendError):
 
 
 class AuthenticationError(BackendError):
-    """A peer did not present the secret of this search."""
+    """A peer did not prove that it knows the secret of this search."""
 
 
 class BuildError(CerebroNasError, ValueError):
