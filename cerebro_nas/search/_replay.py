@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from cerebro_nas.errors import CorruptStateError
+from cerebro_nas.errors import ResumeMismatchError
 from cerebro_nas.hopper import EpochFinished
 from cerebro_nas.hopper import IllegalEventError
 from cerebro_nas.hopper import TrialPlan
@@ -14,10 +15,16 @@ from cerebro_nas.search._records import read_event
 from cerebro_nas.search._records import read_field
 from cerebro_nas.search._records import read_status
 from cerebro_nas.search._records import read_unit
+from cerebro_nas.storage import check_name
 
 if TYPE_CHECKING:
     from cerebro_nas.journal import Record
     from cerebro_nas.search._ledger import Ledger
+
+
+# The types of fields are checked, what they say is not: a tuner, say, has its own ways to refuse a value or a trial
+# that it does not know.
+_NONSENSE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 def replay(ledger: Ledger, records: Iterable[Record]) -> float:
@@ -30,13 +37,17 @@ def replay(ledger: Ledger, records: Iterable[Record]) -> float:
 
     Raises:
         CorruptStateError: a record cannot be read, or cannot follow those before it.
+        ResumeMismatchError: the tuner is not the one that the journal tells of.
+        SearchAborted: the search had been given up.
     """
     now = 0.0
     for record in records:
         now = max(now, record.time)
         try:
             _apply(ledger, record.kind, record.data, record.time)
-        except IllegalEventError as error:
+        except (CorruptStateError, ResumeMismatchError):
+            raise
+        except (IllegalEventError, *_NONSENSE) as error:
             raise CorruptStateError(
                 f"The journal's record {record.seq} ({record.kind}) cannot follow those before it: {error}"
             ) from error
@@ -81,14 +92,19 @@ def _take_up_to_epoch(ledger: Ledger, trial: str) -> None:
 
 
 def _add(ledger: Ledger, data: dict[str, Any], now: float) -> None:
-    trial, values = read_field(data, "trial", str), read_field(data, "values", dict)
+    trial, values = _read_trial(data), read_field(data, "values", dict)
     ledger.tuner.readmit(trial, values)
     plan = TrialPlan(trial=trial, epochs=read_field(data, "epochs", int), cost=read_field(data, "cost", float))
     ledger.add(plan, values, read_field(data, "parameters", int), read_field(data, "spec", str), now)
 
 
+def _read_trial(data: dict[str, Any]) -> str:
+    """Name of a new trial; the tuner and the store call directories by it."""
+    return check_name(read_field(data, "trial", str))
+
+
 def _reject(ledger: Ledger, data: dict[str, Any]) -> None:
-    trial, values = read_field(data, "trial", str), read_field(data, "values", dict)
+    trial, values = _read_trial(data), read_field(data, "values", dict)
     ledger.tuner.readmit(trial, values)
     parameters = data.get("parameters")
     ledger.reject(
