@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from cerebro_nas import __version__
+from cerebro_nas.backend import local_spark_session
 from cerebro_nas.backend.spark import _environment
 from cerebro_nas.backend.spark._environment import Environment
 from cerebro_nas.backend.spark._environment import check_environment
@@ -33,6 +35,14 @@ pytestmark = [
 VERSIONS = {"cerebro_nas": "0.1.0", "tensorflow": "2.21.0", "keras": "3.15.1", "numpy": "2.4.1", "pyarrow": "26.0"}
 DRIVER = Environment("driver", "3.11.9", VERSIONS, "", 1000.0)
 SAME = replace(DRIVER, host="node1", clock=1002.0)
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[SparkSession]:
+    """One of its own: modules of this folder stop the process' Spark, and with it the one that all tests share."""
+    session = local_spark_session(2)
+    yield session
+    session.stop()
 
 
 def _with(**versions: str) -> Environment:
