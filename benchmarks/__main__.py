@@ -19,6 +19,8 @@ _MODULES = {
     "memory": ("benchmarks.memory", "memory of a worker beyond TensorFlow's own"),
     "startup": ("benchmarks.startup", "from fit() to the first step"),
     "import": ("benchmarks.imports", "what imports cost"),
+    "fuzz": ("benchmarks.fuzz", "input of unknown origin for whatever reads it"),
+    "soak": ("benchmarks.soak", "300 trials on Spark while workers are killed: does anything grow?"),
 }
 
 

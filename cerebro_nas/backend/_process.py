@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,6 +53,7 @@ class WorkerProcess:
 
     def __init__(self, config: WorkerConfig, environment: dict[str, str], log: Path) -> None:
         self._log = log
+        self._scratch = Path(config.scratch)
         with log.open("ab") as output:
             # A session of its own: the Ctrl-C of a terminal goes to the driver, which stops its workers in order.
             self._child = subprocess.Popen(
@@ -87,6 +90,15 @@ class WorkerProcess:
     def kill(self) -> None:
         """End it (SIGKILL)."""
         self._child.kill()
+
+    def clear_away(self) -> None:
+        """Remove what it left, its log included: decoded shards where it was killed, which may be as large as the data.
+
+        Call it when the program has ended and its obituary is written.
+        """
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self._log.unlink()
 
     def obituary(self, code: int) -> str:
         """Why it ended: the status, and the last lines of its log."""

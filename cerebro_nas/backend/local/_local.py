@@ -90,7 +90,9 @@ class LocalBackend(WorkerPool):
             code = process.wait()
             with self._processes_lock:
                 self._processes.pop(worker, None)
-            if not session.table.died(worker, attempt, process.obituary(code)):
+            reason = process.obituary(code)
+            process.clear_away()
+            if not session.table.died(worker, attempt, reason):
                 return
             attempt += 1
 

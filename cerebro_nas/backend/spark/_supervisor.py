@@ -102,6 +102,7 @@ def _run_one(base: WorkerConfig, environment: dict[str, str], scratch: Path, att
         return process.obituary(process.wait())
     finally:
         process.kill()
+        process.clear_away()
 
 
 def _make_scratch(worker: str, first: int) -> Path:
