@@ -214,6 +214,7 @@ def test_metrics_weigh_rows_as_keras_evaluate_does(search: SearchSpec, tmp_path:
     assert result.report.metrics == pytest.approx(wanted, rel=1e-6)
 
 
+@pytest.mark.case(15)
 def test_a_loss_that_is_not_finite_is_the_candidates_fault(search: SearchSpec, tmp_path: Path) -> None:
     engine, spec = Engine(search, tmp_path / "scratch"), _candidate(conv=False, rate=1e30)
     with pytest.raises(CandidateError) as caught:
@@ -222,6 +223,7 @@ def test_a_loss_that_is_not_finite_is_the_candidates_fault(search: SearchSpec, t
     assert caught.value.reason == "nan_loss"
 
 
+@pytest.mark.case(18)
 @pytest.mark.parametrize("change", [{"model": json.dumps({"class_name": "Nope", "config": {}})}, {"loss": ("nope",)}])
 def test_a_model_that_keras_refuses_is_the_candidates_fault(
     search: SearchSpec, tmp_path: Path, change: dict[str, object]
