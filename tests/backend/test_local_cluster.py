@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from cerebro_nas.backend import BackendEvent
 from cerebro_nas.backend import RunCommand
 from cerebro_nas.backend import SparkBackend
 from cerebro_nas.backend import local_spark_session
+from cerebro_nas.errors import BackendError
 from cerebro_nas.hopper import Shard
 from cerebro_nas.hopper import StateRef
 from cerebro_nas.hopper import Unit
@@ -228,3 +230,18 @@ def test_nothing_outlives_a_driver_that_is_killed(tmp_path: Path) -> None:
         driver.kill()
     _, alive = psutil.wait_procs(family, timeout=20)
     assert [process.cmdline() for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+
+
+@pytest.mark.case(34)
+def test_an_executor_whose_python_lacks_what_is_needed_is_told_before_the_search(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # A Python of the same version with nothing installed: what a node looks like that was forgotten.
+    venv.create(tmp_path / "bare", with_pip=False)
+    with _cluster(monkeypatch, 1) as spark:
+        spark.sparkContext.pythonExec = str(tmp_path / "bare" / "bin" / "python")
+        backend = SparkBackend(spark=spark, num_workers=1)
+        began = time.monotonic()
+        with pytest.raises(BackendError, match=r"with pyarrow and pandas.*Set PYSPARK_PYTHON"):
+            backend.check()
+    assert time.monotonic() - began < 60
