@@ -61,6 +61,7 @@ class Count:
     tried: int = 0
     refused: int = 0
     worst_seconds: float = 0.0
+    worst_number: int = -1
     largest_bytes: int = 0
     refusals: Counter[str] = field(default_factory=Counter)
 
@@ -163,7 +164,9 @@ def _try(reader: Reader, draw: random.Random, number: int, count: Count, last_in
     except Exception:  # noqa: BLE001 - whatever else comes is what is looked for
         return Finding(reader.name, number, traceback.format_exc(), data)
     finally:
-        count.worst_seconds = max(count.worst_seconds, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        if seconds > count.worst_seconds:
+            count.worst_seconds, count.worst_number = seconds, number
     return None
 
 

@@ -99,11 +99,11 @@ def table(target: str, seed: int, figures: Figures) -> Table:
     found = [finding.reader for finding in figures.findings]
     return Table(
         f"Fuzzing: {target}",
-        ("reader", "inputs", "refused", "taken", "slowest ms", "largest bytes", "findings"),
+        ("reader", "inputs", "refused", "taken", "slowest ms", "which", "largest bytes", "findings"),
         tuple(
             (
                 *(name, count.tried, count.refused, count.tried - count.refused - found.count(name)),
-                *(1e3 * count.worst_seconds, count.largest_bytes, found.count(name)),
+                *(1e3 * count.worst_seconds, f"#{count.worst_number}", count.largest_bytes, found.count(name)),
             )
             for name, count in figures.counts.items()
         ),
