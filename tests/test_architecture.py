@@ -44,7 +44,7 @@ _MAY_UNPICKLE = {"cerebro_nas/data/_unischema.py"}
 _PICKLERS = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
 
 # Folders of tests that stand for no room.
-_TESTS_ACROSS_ROOMS = {"benchmarks", "examples"}
+_TESTS_ACROSS_ROOMS = {"benchmarks", "chaos", "examples"}
 
 
 def _files(folder: Path) -> list[Path]:

@@ -307,7 +307,8 @@ class SearchDriver:
         if not self._told:
             self._told = True
             self._parts.reporter.message(
-                f"Stopping: units that run have {signals.grace:.0f} s to end. The same again stops at once."
+                f"Stopping: units that run have {signals.grace:.0f} s to end; another interrupt stops at once. "
+                "Nothing is lost: run the search again to go on."
             )
         return True
 

@@ -152,7 +152,7 @@ class _Session:
         self._reporter = make_reporter(plan.verbose)
         self._states = StateFiles(plan.states_url)
         self._tuner = tuner
-        self._summary = "Search did not end."
+        self._summary = ""
 
     def run(self) -> ModelSelectionResult:
         plan, books, hopper, reporter = self._plan, self._books, self._hopper, self._reporter
@@ -171,8 +171,7 @@ class _Session:
                 finally:
                     now = now or driver.now()
                     plan.backend.stop(0.0 if signals.wanted else None)
-            if signals.wanted and not hopper.finished:
-                self._summary += " Run it again to go on where it stopped."
+            if signals.ends_program or (signals.wanted and not hopper.finished):
                 signals.raise_again()
             return result
         finally:
@@ -180,7 +179,8 @@ class _Session:
             janitor.close(_JANITOR_SECONDS)
             for board in self._boards:
                 board.close()
-            reporter.close(books.view(hopper.snapshot(), now), self._summary)
+            hint = " It was stopped at once; run it again to go on." if signals.wanted else ""
+            reporter.close(books.view(hopper.snapshot(), now), self._summary or f"Search did not end.{hint}")
 
     def _parts(self, signals: StopSignals, janitor: Janitor) -> SearchParts:
         plan = self._plan

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 GRACE_SECONDS = 30.0
 _TERMINATED = 143
+_LEAVING_SECONDS = 5.0
 
 
 class StopSignals:
@@ -31,12 +32,18 @@ class StopSignals:
         self._clock = clock
         self._first: int | None = None
         self._since = 0.0
+        self._left_at: float | None = None
         self._before: dict[int, Any] = {}
 
     @property
     def wanted(self) -> bool:
         """Whether the search is to end."""
         return self._first is not None
+
+    @property
+    def ends_program(self) -> bool:
+        """Whether the program is to end too, even where the search came to its end in the meantime."""
+        return self._first == signal.SIGTERM
 
     def patience_is_over(self) -> bool:
         """Whether the grace period has passed."""
@@ -69,7 +76,10 @@ class StopSignals:
         self._before.clear()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._first is not None:
-            self.grace = 0.0
+        now = self._clock()
+        if self._first is None:
+            self._first, self._since = number, now
+        elif self._left_at is None or now - self._left_at >= _LEAVING_SECONDS:
+            # Whoever keeps the key pressed shall not break off the tidying up that follows at once.
+            self.grace, self._left_at = 0.0, now
             self.raise_again()
-        self._first, self._since = number, self._clock()

@@ -1,0 +1,100 @@
+"""A driver that is killed by SIGKILL, with real workers: the same command again gives what it would have given."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections import Counter
+from typing import TYPE_CHECKING
+from typing import Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.chaos.conftest import Lab
+
+pytestmark = [pytest.mark.chaos]
+
+_LOGGER = logging.getLogger(__name__)
+_SAMPLE = 20
+
+
+def _units(records: list[dict[str, Any]]) -> Counter[tuple[str, int, int]]:
+    units = [r["data"]["unit"] for r in records if r["kind"] == "event" and r["data"]["type"] == "UnitDone"]
+    return Counter((u["trial"], u["epoch"], u["shard"]["index"]) for u in units if u["phase"] == "train")
+
+
+def _again(records: list[dict[str, Any]]) -> Counter[str]:
+    """Sub-epochs of each trial that were reported as trained more than once."""
+    again: Counter[str] = Counter()
+    for (trial, _, _), times in _units(records).items():
+        again[trial] += times - 1
+    return +again
+
+
+def _ended(records: list[dict[str, Any]], epochs: int) -> set[str]:
+    """Trials whose last epoch was evaluated."""
+    units = [r["data"]["unit"] for r in records if r["kind"] == "event" and r["data"]["type"] == "UnitDone"]
+    return {u["trial"] for u in units if u["phase"] == "evaluate" and u["epoch"] == epochs - 1}
+
+
+def _sessions(records: list[dict[str, Any]]) -> int:
+    return sum(record["kind"] == "session" for record in records)
+
+
+@pytest.mark.case(9)
+@pytest.mark.timeout(600)
+def test_after_a_sample_of_records(lab: Lab) -> None:
+    job: dict[str, Any] = {"trials": 6, "epochs": 2}
+    whole = lab.run("whole", **job)
+    rows, length = whole.rows(), len(whole.records())
+    assert {row["status"] for row in rows} == {"COMPLETED", "REJECTED"}
+    redone = 0
+    for number in range(_SAMPLE):
+        k = 1 + number * (length - 1) // (_SAMPLE - 1)
+        dead = lab.start(f"k{k}", crash_after=k, **job)
+        assert dead.wait() == -signal.SIGKILL, dead.output()
+        assert len(dead.records()) == k
+        assert dead.left(ended=False) == [], f"after record {k}"
+        ended = _ended(dead.records(), job["epochs"])
+        again = lab.run(f"k{k}", **job)
+        assert again.rows() == rows, f"after record {k}"
+        found = again.records()
+        assert _sessions(found) == 2
+        repeated = _again(found)
+        # What ran was not reported; of what was, the newest state may have been on its way to the store.
+        assert max(repeated.values(), default=0) <= 1, f"after record {k}: {repeated}"
+        assert not ended & {r["data"]["unit"]["trial"] for r in found[k:] if r["kind"] == "run"}
+        assert again.left() == []
+        redone += repeated.total()
+    _LOGGER.info("%d records, %d deaths, %d reported sub-epochs were trained again", length, _SAMPLE, redone)
+
+
+@pytest.mark.case(9)
+@pytest.mark.timeout(300)
+def test_again_and_again(lab: Lab) -> None:
+    job: dict[str, Any] = {"trials": 4, "epochs": 2}
+    rows = lab.run("whole", **job).rows()
+    deaths = 0
+    while (status := lab.start("a", crash_after=25, **job).wait()) != 0:
+        assert status == -signal.SIGKILL
+        deaths += 1
+    again = lab.run("a", **job)
+    assert deaths >= 4
+    assert again.rows() == rows
+    assert again.left() == []
+
+
+@pytest.mark.case(9)
+@pytest.mark.timeout(400)
+def test_with_models_that_are_really_trained(lab: Lab) -> None:
+    job: dict[str, Any] = {"engine": "real", "trials": 3, "epochs": 2}
+    whole = lab.run("whole", **job)
+    rows, length = whole.rows(), len(whole.records())
+    for k in (length // 4, length // 2, 3 * length // 4):
+        dead = lab.start(f"k{k}", crash_after=k, **job)
+        assert dead.wait() == -signal.SIGKILL, dead.output()
+        again = lab.run(f"k{k}", **job)
+        assert again.rows() == rows, f"after record {k}"
+        assert max(_again(again.records()).values(), default=0) <= len(rows)
+        assert again.left() == []
