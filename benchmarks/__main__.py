@@ -15,6 +15,7 @@ _MODULES = {
     "sched": ("benchmarks.sched", "the scheduler alone, on a virtual clock"),
     "hop": ("benchmarks.hop", "what it costs to move a candidate to another worker"),
     "checkpoint": ("benchmarks.checkpoint", "what it takes from training to write states to the store"),
+    "journal": ("benchmarks.journal", "what a search writes down, and what it takes to go through it again"),
     "io": ("benchmarks.shard_io", "DataFrame to shards, shards to memory, memory to the graph"),
     "memory": ("benchmarks.memory", "memory of a worker beyond TensorFlow's own"),
     "startup": ("benchmarks.startup", "from fit() to the first step"),
