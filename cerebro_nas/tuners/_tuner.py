@@ -300,6 +300,9 @@ class Tuner:
             if self._remove is None:
                 # KerasTuner saves before it forgets that the trial is running, and would run it again when resumed.
                 self.oracle.save()
+            else:
+                # Nobody will read it, and a long search would fill the directory.
+                shutil.rmtree(Path(self.project_dir) / f"trial_{trial_id}", ignore_errors=True)
 
     def _check_objective(self, metrics: Mapping[str, float]) -> None:
         if not self.objective.has_value(metrics):

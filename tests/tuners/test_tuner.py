@@ -146,6 +146,21 @@ def test_temporary_directory_is_removed_and_given_one_kept(tmp_path: Path) -> No
     assert Path(kept.project_dir, "oracle.json").exists()
 
 
+@pytest.mark.case(35)
+def test_trials_that_ended_leave_nothing_in_a_temporary_directory() -> None:
+    tuner = random_tuner()
+    for number in range(3):
+        trial = asked(tuner).trial_id
+        tuner.report(trial, 0, {"val_accuracy": 0.5})
+        if number == 1:
+            tuner.reject(trial, "too large")
+        else:
+            tuner.finish(trial, "COMPLETED")
+    assert [path.name for path in Path(tuner.project_dir).iterdir()] == ["oracle.json"]
+    assert len(tuner.best_trials(5)) == 2
+    tuner.close()
+
+
 def test_without_resume_what_was_saved_is_forgotten(tmp_path: Path) -> None:
     asked(random_tuner(directory=tmp_path))
     (tmp_path / "mine.txt").write_text("mine")
