@@ -16,6 +16,7 @@ import shutil
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -98,6 +99,8 @@ def main() -> int:
     threading.Thread(target=_watch_parent, args=(config,), name="parent", daemon=True).start()
     sys.path[:0] = [path for path in config.paths if path not in sys.path]
     Path(config.scratch).mkdir(parents=True, exist_ok=True)
+    # TensorFlow leaves a file for every function that it traces, to be removed at an exit that workers never come to.
+    os.environ["TMPDIR"] = tempfile.tempdir = config.scratch
     keep_freed_memory()
     module, name = config.engine.split(":")
     # The long part of a start is this import, so it comes before the driver counts on this worker.

@@ -30,7 +30,6 @@ import keras_tuner
 from cerebro_nas.backend import LocalBackend
 from cerebro_nas.errors import BuildError
 from cerebro_nas.search import SearchClaim
-from cerebro_nas.search import SearchParts
 from cerebro_nas.search import SearchPlan
 from cerebro_nas.search import StopSignals
 from cerebro_nas.search import Watch
@@ -86,7 +85,6 @@ class Job:
     grace: float = 30.0
     interrupt_after: int | None = None
     no_workers_timeout: float = 60.0
-    stall_seconds: float = 60.0
     verbose: int = 0
     log: str = ""
     environment: dict[str, str] = field(default_factory=dict)
@@ -149,11 +147,10 @@ def search(job: Job) -> None:
     os.environ.update(job.environment)
     tempfile.tempdir = None
     configure_logging(2 if job.log else 1)
-    watch = Watch(job.stall_seconds, job.no_workers_timeout)
     times = mock.patch.multiple(
         _session,
         StopSignals=functools.partial(StopSignals, job.grace),
-        SearchParts=functools.partial(SearchParts, watch=watch),
+        Watch=functools.partial(Watch, no_workers_timeout=job.no_workers_timeout),
     )
     dying = contextlib.nullcontext() if job.crash_after is None else crash_after(job.crash_after, real=True)
     with times, dying:
