@@ -25,6 +25,7 @@ from benchmarks._soak_samples import count_files
 from benchmarks._soak_samples import workers
 from benchmarks._table import Table
 from benchmarks._table import add_common_arguments
+from benchmarks._table import save
 from benchmarks._table import show
 
 WORKERS = 2
@@ -65,7 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
         left = _leftovers(places)
     found = growths(samples)
     tables = [outcome_table(trials, statuses, seconds, killed, left), growth_table(found, len(samples))]
-    show([*tables, samples_table(samples)], arguments.out, "soak")
+    show(tables, arguments.out, "soak")
+    save([samples_table(samples)], arguments.out, "soak-samples")
     return 0 if is_fine(trials, statuses, found, left) else 1
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cerebro_nas.search._ledger import Ledger
 
 
+_MOST_TRIALS = 2**63
 # The types of fields are checked, what they say is not: a tuner, say, has its own ways to refuse a value or a trial
 # that it does not know.
 _NONSENSE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
@@ -79,9 +80,20 @@ def _apply(ledger: Ledger, kind: str, data: dict[str, Any], now: float) -> None:
         ledger.exhaust(now)
     elif kind == "session":
         limits = read_field(data, "limits", dict)
-        ledger.set_limits(limits.get("max_trials"), read_field(limits, "epochs", int), now)
+        ledger.set_limits(_read_limit(limits), read_field(limits, "epochs", int), now)
     elif kind not in ("end", "interrupted"):
         raise CorruptStateError(f"The journal holds a record of a kind that this version does not know: {kind!r}.")
+
+
+def _read_limit(limits: dict[str, Any]) -> int | None:
+    """Most trials; None for any number."""
+    if limits.get("max_trials") is None:
+        return None
+    limit: int = read_field(limits, "max_trials", int)
+    # KerasTuner makes names as wide as it, which no file system holds.
+    if not 0 < limit <= _MOST_TRIALS:
+        raise CorruptStateError(f"The journal holds a session of so many trials: {str(limit)[:40]}.")
+    return limit
 
 
 def _take_up_to_epoch(ledger: Ledger, trial: str) -> None:
