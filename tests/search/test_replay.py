@@ -78,5 +78,5 @@ def test_a_trial_whose_name_leads_elsewhere_is_refused_and_nothing_is_written(
 def test_a_record_that_makes_no_sense_to_the_tuner_is_refused(
     tmp_path: Path, rows: list[tuple[str, dict[str, Any]]]
 ) -> None:
-    with pytest.raises(CorruptStateError, match="cannot follow|so many trials"):
+    with pytest.raises(CorruptStateError, match="The journal"):
         _replay(tmp_path, *rows)
