@@ -43,7 +43,7 @@ BOUNDS = (
     Bound("JVM descriptors", 3.0),
     Bound("temporary files", 2.0),
     Bound("temporary MB", 0.5),
-    Bound("state files", 450.0, "a trial leaves four files: its specification, its best state, manifest and mark"),
+    Bound("state files", 510.0, "a trial leaves a directory with its specification, best state, manifest and mark"),
     Bound("state MB", 10.0, "the best state of each trial is kept"),
     Bound("journal MB", 2.0, "it is the record of the search, and grows with it"),
 )

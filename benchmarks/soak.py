@@ -170,12 +170,14 @@ def _leftovers(places: Places) -> dict[str, int]:
     """What is there still though the search has ended."""
     family = psutil.Process().children(recursive=True)
     workers_left = [process for process in workers(family) if process.status() != psutil.STATUS_ZOMBIE]
-    ours = list(places.temporary.glob("cerebro-nas-*"))
+    ours = list(places.temporary.rglob("cerebro-nas-*"))
     under_way = list(places.search.rglob(".tmp-*"))
+    states = Counter(path.parent for path in places.search.glob("states-*/*/state-*.safetensors"))
     return {
         "workers": len(workers_left),
         "temporary directories": len(ours) + sum(count_files(path)[0] for path in ours),
         "files half written": len(under_way),
+        "states beyond the best": sum(states.values()) - len(states),
     }
 
 

@@ -137,3 +137,20 @@ def test_tables_show_what_was_found() -> None:
     outcome = soak.outcome_table(8, Counter(COMPLETED=8), 12.3, [1, 2], {"workers": 0}).markdown()
     assert "workers killed" in outcome
     assert len(soak.samples_table(samples).rows) == 30
+
+
+def test_what_a_search_leaves_is_counted(tmp_path: Path) -> None:
+    places = soak._places(tmp_path)
+    trial = places.search / "states-abc" / "0"
+    trial.mkdir(parents=True)
+    (trial / "state-000001-00000000.safetensors").touch()
+    assert not any(soak._leftovers(places).values())
+    (trial / "state-000002-00000000.safetensors").touch()
+    (trial / ".tmp-1").touch()
+    (places.temporary / "cerebro-nas-x").mkdir()
+    assert soak._leftovers(places) == {
+        "workers": 0,
+        "temporary directories": 1,
+        "files half written": 1,
+        "states beyond the best": 1,
+    }
