@@ -10,6 +10,7 @@ from typing import Any
 from cerebro_nas.errors import StoreError
 from cerebro_nas.search._identity import began_with
 from cerebro_nas.search._identity import check_data
+from cerebro_nas.search._signals import JobsInterrupt
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -42,6 +43,7 @@ def prepare(
     Raises:
         ResumeMismatchError: the rows or columns are not those that the search began with.
         DataError: the data cannot be used.
+        KeyboardInterrupt: the user interrupted it.
     """
     from cerebro_nas.data import load_prepared
     from cerebro_nas.data import prepare_data
@@ -53,15 +55,16 @@ def prepare(
         "validation": resources.validation,
     }
     num_shards = resources.num_shards
-    if session is not None:
-        began = began_with(session)
-        check_data(began, {**columns, "input_shape": input_shape, "source": source_digest(df, **columns)})
-        try:
-            return load_prepared(resources.store, name)
-        except StoreError as error:
-            _LOGGER.warning("The data is prepared again: %s", error)
-        # However many workers there are now, the shards are those that candidates have been visiting.
-        num_shards = began["data"]["num_shards"]
-    return prepare_data(
-        df, store=resources.store, name=name, num_shards=num_shards, input_shape=input_shape, seed=seed, **columns
-    )
+    with JobsInterrupt(df.sparkSession.sparkContext.cancelAllJobs):
+        if session is not None:
+            began = began_with(session)
+            check_data(began, {**columns, "input_shape": input_shape, "source": source_digest(df, **columns)})
+            try:
+                return load_prepared(resources.store, name)
+            except StoreError as error:
+                _LOGGER.warning("The data is prepared again: %s", error)
+            # However many workers there are now, the shards are those that candidates have been visiting.
+            num_shards = began["data"]["num_shards"]
+        return prepare_data(
+            df, store=resources.store, name=name, num_shards=num_shards, input_shape=input_shape, seed=seed, **columns
+        )

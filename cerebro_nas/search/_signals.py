@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
@@ -11,7 +12,10 @@ from types import TracebackType
 from typing import Any
 from typing import NoReturn
 
+_LOGGER = logging.getLogger(__name__)
+
 GRACE_SECONDS = 30.0
+_CANCEL_SECONDS = 0.2
 _TERMINATED = 143
 _LEAVING_SECONDS = 5.0
 
@@ -83,3 +87,53 @@ class StopSignals:
             # Whoever keeps the key pressed shall not break off the tidying up that follows at once.
             self.grace, self._left_at = 0.0, now
             self.raise_again()
+
+
+class JobsInterrupt:
+    """Has an interrupt end Spark's jobs, and then the block, by KeyboardInterrupt.
+
+    PySpark's own handler speaks to the JVM on the connection that the main thread waits on, which breaks it: what
+    comes out is an error of Py4J. A thread has a connection of its own.
+
+    Args:
+        cancel: cancels all jobs that run.
+    """
+
+    def __init__(self, cancel: Callable[[], object]) -> None:
+        self._cancel = cancel
+        self._wanted = False
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="cerebro-interrupt", daemon=True)
+        self._before: Any = None
+
+    def __enter__(self) -> JobsInterrupt:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+        self._over.set()
+        if self._wanted:
+            self._thread.join()
+            # What came out of jobs that were cancelled says nothing that the user does not know.
+            raise KeyboardInterrupt from None
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._wanted:
+            raise KeyboardInterrupt
+        self._wanted = True
+        self._thread.start()
+
+    def _run(self) -> None:
+        # Again and again: there may be a moment between two jobs.
+        while not self._over.is_set():
+            try:
+                self._cancel()
+            except Exception:
+                # The JVM is gone, and the jobs with it; the main thread is told so by its own call.
+                _LOGGER.debug("Spark's jobs could not be cancelled.", exc_info=True)
+            self._over.wait(_CANCEL_SECONDS)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import threading
 
 import pytest
 
 from cerebro_nas.search import StopSignals
+from cerebro_nas.search._signals import JobsInterrupt
 
 
 class Clock:
@@ -49,3 +51,34 @@ def test_a_key_that_is_kept_pressed_does_not_break_off_the_tidying_up() -> None:
         clock.seconds = 5.0
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.case(10)
+def test_an_interrupt_cancels_jobs_until_the_block_ends() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    cancelled = threading.Semaphore(0)
+
+    def cancel() -> None:
+        cancelled.release()
+        raise OSError("no JVM")
+
+    with pytest.raises(KeyboardInterrupt), JobsInterrupt(cancel):
+        signal.raise_signal(signal.SIGINT)
+        assert cancelled.acquire(timeout=5.0)
+        assert cancelled.acquire(timeout=5.0)
+        raise ValueError("the job was cancelled")
+    assert signal.getsignal(signal.SIGINT) is before
+    with JobsInterrupt(cancel):
+        pass
+    assert not cancelled.acquire(blocking=False)
+
+
+@pytest.mark.case(10)
+def test_a_second_interrupt_does_not_wait_for_jobs() -> None:
+    waiting = [False]
+    with pytest.raises(KeyboardInterrupt), JobsInterrupt(lambda: None):
+        signal.raise_signal(signal.SIGINT)
+        waiting[0] = True
+        signal.raise_signal(signal.SIGINT)
+        waiting[0] = False
+    assert waiting == [True]
