@@ -213,6 +213,7 @@ class SearchDriver:
         for worker in parts.hopper.snapshot().workers:
             gone = WorkerLost(worker.worker, "the driver of the search ended", planned=True)
             ledger.event(gone, self._note("event", event_data(gone)))
+        ledger.forget_drops()
         self._succeeded = any(record.status in ("COMPLETED", "STOPPED") for record in parts.books.records)
 
     def _set_limits(self) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from cerebro_nas.hopper import AskTrials
 from cerebro_nas.hopper import Command
+from cerebro_nas.hopper import DropState
 from cerebro_nas.hopper import EpochFinished
 from cerebro_nas.hopper import Event
 from cerebro_nas.hopper import MoreTrials
@@ -176,6 +177,10 @@ class Ledger:
                 self.asked += command.count
             elif not isinstance(command, RunUnit):
                 self._waiting.append(command)
+
+    def forget_drops(self) -> None:
+        """Nobody need forget a state any more: the workers that were to do so have ended with their driver."""
+        self._waiting = deque(command for command in self._waiting if not isinstance(command, DropState))
 
     def _feed(self, event: Event, now: float) -> None:
         self.extend(self.hopper.handle(event, now))

@@ -17,6 +17,8 @@ pytestmark = [pytest.mark.chaos]
 
 _LOGGER = logging.getLogger(__name__)
 _SAMPLE = 20
+_TINY_SHARDS = 2
+"""Of the smallest search that trains something: sub-epochs of an epoch."""
 
 
 def _units(records: list[dict[str, Any]]) -> Counter[tuple[str, int, int]]:
@@ -76,8 +78,8 @@ def test_again_and_again(lab: Lab) -> None:
     job: dict[str, Any] = {"trials": 4, "epochs": 2}
     rows = lab.run("whole", **job).rows()
     deaths = 0
-    while (status := lab.start("a", crash_after=25, **job).wait()) != 0:
-        assert status == -signal.SIGKILL
+    while (status := (run := lab.start("a", crash_after=25, **job)).wait()) != 0:
+        assert status == -signal.SIGKILL, run.output()
         deaths += 1
     again = lab.run("a", **job)
     assert deaths >= 4
@@ -96,5 +98,6 @@ def test_with_models_that_are_really_trained(lab: Lab) -> None:
         assert dead.wait() == -signal.SIGKILL, dead.output()
         again = lab.run(f"k{k}", **job)
         assert again.rows() == rows, f"after record {k}"
-        assert max(_again(again.records()).values(), default=0) <= len(rows)
+        # Sub-epochs of some milliseconds: states inside an epoch cost too much of that, those at its end are stored.
+        assert max(_again(again.records()).values(), default=0) <= _TINY_SHARDS
         assert again.left() == []
