@@ -161,10 +161,11 @@ class SimulatedBackend(Backend):
 
     def submit(self, worker: str, command: WorkerCommand) -> None:
         """Queue `command`. To a worker that is dead it is lost, as on a real cluster."""
-        if self._search is None or worker not in self._workers:
+        # Real backends refuse it too: a command before the first registration is an error of the caller's.
+        if self._search is None or worker not in self._joined:
             raise BackendError(
-                f"`worker` must be one of {self._names} of a running backend. Received: worker={worker!r}. "
-                "Call start() and wait for the worker to join."
+                f"`worker` must be one of {self._names} that has joined a running backend. Received: "
+                f"worker={worker!r}. Call start() and wait for the worker to join."
             )
         target = self._workers[worker]
         if target.alive:
@@ -220,6 +221,7 @@ class SimulatedBackend(Backend):
 
     def _clear(self) -> None:
         self._workers = {name: SimulatedWorker(name) for name in self._names}
+        self._joined: set[str] = set()
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._out: list[BackendEvent] = []
@@ -245,6 +247,7 @@ class SimulatedBackend(Backend):
 
     def _join(self, worker: SimulatedWorker) -> None:
         worker.alive = True
+        self._joined.add(worker.name)
         self._out.append(WorkerJoined(worker.name, worker.life))
 
     def _lose(self, worker: SimulatedWorker, reason: str, back_after: float | None, planned: bool = False) -> None:
