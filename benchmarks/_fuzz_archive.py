@@ -117,6 +117,10 @@ class _Files:
                 # Keras says what it leaves out of a file that is not whole.
                 warnings.simplefilter("ignore")
                 found = load_model(path)
+        except CorruptStateError as error:
+            if "OOM" in str(error) or "MemoryError" in str(error):
+                raise BrokenPromiseError("It asked for more memory than there was.") from error
+            raise
         finally:
             if sorted(self._directory.rglob("*")) != before:
                 raise BrokenPromiseError("Something was written beside the file.")

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _HDF5 = (".h5", ".hdf5", ".hdf")
 # Layers may have a few numbers that are not saved: seeds, say.
 _UNSAVED_NUMBERS = 10_000
+# They may work out tables of their own when they are built.
+_WORKED_OUT_NUMBERS = 1 << 22
 
 
 def load_model(path: str | os.PathLike[str], *, custom_objects: Mapping[str, Any] | None = None) -> keras.Model:
@@ -104,16 +106,26 @@ def _load(clean: Path, config: dict[str, Any], numbers: int, given: Mapping[str,
 def _check_size(config: dict[str, Any], numbers: int, known: Mapping[str, Any]) -> None:
     """Refuse a model that would take more memory than the weights that came with it, before it takes any."""
     import keras
+    import tensorflow as tf
 
     plain = {key: value for key, value in config.items() if key != "compile_config"}
-    # Within this scope variables have a shape and no memory.
-    with keras.StatelessScope(initialize_variables=False):
+    graph = tf.Graph()
+    # Within these scopes variables have a shape and no memory, and what layers work out when they are built (the
+    # statistics of Normalization, say) is written down and not done.
+    with graph.as_default(), keras.StatelessScope(initialize_variables=False):
         model = keras.saving.deserialize_keras_object(plain, custom_objects=dict(known), safe_mode=True)
         wanted = sum(math.prod(variable.shape) for variable in getattr(model, "variables", ()))
     if not isinstance(model, keras.Model):
         raise CorruptStateError(f"The file holds a {type(model).__name__}, and no model. It was not loaded.")
+    wanted = max(wanted, _largest_result(graph) - _WORKED_OUT_NUMBERS)
     if wanted > numbers + _UNSAVED_NUMBERS:
         raise UnsafeModelError(
             f"A model must be no larger than its weights. Received: layers for {wanted:,} numbers with weights of "
             f"{numbers:,}. It was not loaded; do not trust the file."
         )
+
+
+def _largest_result(graph: Any) -> int:
+    """Most numbers that one operation of a graph gives, as far as that is known."""
+    results = (result.shape for operation in graph.get_operations() for result in operation.outputs)
+    return max((shape.num_elements() or 0 for shape in results if shape.is_fully_defined()), default=0)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 import stat
 import tempfile
 import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py  # type: ignore[import-untyped, unused-ignore]
 import keras
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import settings
@@ -370,6 +373,31 @@ def test_a_model_larger_than_its_weights_takes_no_memory(good: Path, tmp_path: P
         layer["config"]["units"] = 10**11
 
     with pytest.raises(UnsafeModelError, match=r"layers for 500,000,000,\d+ numbers with weights of \d+"):
+        load_model(_changed(good, tmp_path / "m.keras", _config(put)))
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """What asks for a gigabyte now gets none."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + (1 << 29), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize("statistics", [{}, {"mean": 0.0, "variance": 1.0}], ids=["to be restored", "given"])
+def test_what_layers_work_out_when_they_are_built_takes_no_memory(
+    good: Path, tmp_path: Path, statistics: dict[str, float]
+) -> None:
+    def put(config: Any) -> None:
+        layer = next(item for item in config["config"]["layers"] if item["class_name"] == "Normalization")
+        layer["config"].update(statistics)
+        layer["build_config"]["input_shape"] = [None, 2**28]
+
+    with pytest.raises(UnsafeModelError, match=r"layers for [\d,]+ numbers with weights of \d+"):
         load_model(_changed(good, tmp_path / "m.keras", _config(put)))
 
 
