@@ -293,7 +293,8 @@ class HyperHyperModel:
         """Prepare the data and the search space without training; `fit_on_prepared_data` goes on from there."""
         arguments = search.make_fit_arguments(batch_size=batch_size, epochs=epochs, input_shape=input_shape)
         self._check_data(df, arguments)
-        self._prepare(df, arguments)
+        with self._claim() as claim:
+            self._prepare(df, arguments, claim.session)
         self._configure(arguments)
         self._tuner = self._make_tuner(self._settings, self._space.explore(self._settings.hyperparameters), None)
 
@@ -475,7 +476,8 @@ class HyperHyperModel:
 
     def _claim(self) -> search.SearchClaim:
         store = self._bound("fit").store
-        return search.SearchClaim(store, self.directory, overwrite=bool(self._settings.overwrite))
+        data = store.data_url(self.project_name)
+        return search.SearchClaim(store, self.directory, data=data, overwrite=bool(self._settings.overwrite))
 
     def _has_ended(self, claim: search.SearchClaim, arguments: FitArguments) -> bool:
         return claim.has_ended({"max_trials": self._settings.max_trials, "epochs": arguments.epochs})

@@ -228,6 +228,20 @@ class Hopper:
         live = self._live.get(trial)
         return () if live is None else tuple(name for _, name in live.stored)
 
+    @property
+    def parallelism(self) -> int:
+        """Live trials to keep."""
+        return self._parallelism
+
+    def set_parallelism(self, parallelism: int) -> None:
+        """Keep another number of live trials from now on; those that live beyond it run to their ends.
+
+        Raises:
+            ConfigError: it is below 1.
+        """
+        _check("parallelism", parallelism, 1)
+        self._parallelism = parallelism
+
     def is_running(self, worker: str, unit: t.Unit) -> bool:
         """Whether `worker` runs `unit` now, so that a report of it is accepted."""
         found = self._pool.present.get(worker)

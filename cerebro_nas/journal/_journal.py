@@ -111,6 +111,10 @@ class Journal:
         self._write(Record(seq, time, kind, data))
         return seq
 
+    def forget_records(self) -> None:
+        """Let go of what was there when it was opened, which may be much; the file is as it was."""
+        self.records = ()
+
     def commit(self) -> None:
         """Flush what was appended to disk; nothing is done if nothing was.
 

@@ -21,6 +21,7 @@ from cerebro_nas.backend import DropCommand
 from cerebro_nas.backend import LoadCommand
 from cerebro_nas.backend import RunCommand
 from cerebro_nas.errors import BuildError
+from cerebro_nas.errors import ResumeMismatchError
 from cerebro_nas.errors import SearchAborted
 from cerebro_nas.errors import StoreError
 from cerebro_nas.hopper import Command
@@ -139,12 +140,19 @@ class SearchDriver:
             WorkerExcluded: self._excluded,
         }
         # Time goes on where the journal ends: what passed without a driver does not count.
+        self._resumed, self._parallelism = bool(parts.journal.records), parts.hopper.parallelism
         self._before = replay(self._ledger, parts.journal.records)
+        parts.journal.forget_records()
         self._began = parts.backend.now()
         self._shown = self._before
-        if parts.journal.records:
+        if self._resumed:
             self._recover()
         self._set_limits()
+
+    @property
+    def resumed(self) -> bool:
+        """Whether there was an earlier session."""
+        return self._resumed
 
     @property
     def started(self) -> float:
@@ -210,16 +218,21 @@ class SearchDriver:
             self._specs[trial.trial] = self._saved_spec(trial.trial)
             for board in parts.boards:
                 board.trial_started(trial.trial, parts.books[trial.trial].hyperparameters)
+        self._succeeded = any(record.status in ("COMPLETED", "STOPPED") for record in parts.books.records)
+        # Workers that were to forget a state have ended with their driver.
+        self._actions[DropState] = _ignore
+        self._act()
         for worker in parts.hopper.snapshot().workers:
             gone = WorkerLost(worker.worker, "the driver of the search ended", planned=True)
             ledger.event(gone, self._note("event", event_data(gone)))
-        ledger.forget_drops()
-        self._succeeded = any(record.status in ("COMPLETED", "STOPPED") for record in parts.books.records)
+            self._act()
+        self._actions[DropState] = self._drop
 
     def _set_limits(self) -> None:
-        now = self._note("session", {**self._parts.session, "limits": self._limits})
-        if self._parts.journal.records:
-            self._ledger.set_limits(self._limits["max_trials"], self._limits["epochs"] or 1, now)
+        settings = {"limits": self._limits, "parallelism": self._parallelism}
+        now = self._note("session", {**self._parts.session, **settings})
+        if self._resumed:
+            self._ledger.set_limits(self._limits["max_trials"], self._limits["epochs"] or 1, self._parallelism, now)
 
     def _saved_spec(self, trial: str) -> CandidateSpec:
         """The candidate as it was built; built again, from the same values and seed, where the file is no good."""
@@ -235,7 +248,14 @@ class SearchDriver:
             _LOGGER.warning("The specification of trial %s was changed, and is built again.", trial)
         hyperparameters = parts.tuner.oracle.trials[trial].hyperparameters.copy()
         spec = parts.space.build(hyperparameters, trial=trial, seed=trial_seed(parts.seed, trial))
-        parts.states.write_spec(trial, spec.to_json())
+        text = spec.to_json()
+        if _digest(text) != self._ledger.digests[trial]:
+            raise ResumeMismatchError(
+                f"Trial {trial} is under way, its specification is lost, and what is built from its hyperparameters "
+                "now is another model. Use the versions of Keras and AutoKeras that it began with, or overwrite=True "
+                "to begin anew."
+            )
+        parts.states.write_spec(trial, text)
         return spec
 
     # --- one turn -----------------------------------------------------------------------------------------------------
@@ -254,6 +274,16 @@ class SearchDriver:
         for trial in ledger.best_lost:
             parts.reporter.message(f"The best state of trial {trial} was lost with {event}; an earlier one is kept.")
         ledger.best_lost.clear()
+        # Before the next event is written down: whoever goes through the journal takes things up in that order.
+        self._act()
+
+    def _act(self) -> None:
+        """Carry out what the scheduler said, units to run apart."""
+        ledger = self._ledger
+        while (command := ledger.next_command()) is not None:
+            self._actions.get(type(command), _ignore)(command)
+        for change in ledger.take_changes():
+            self._carry_out(change)
 
     def _is_here(self, worker: str) -> bool:
         return any(view.worker == worker for view in self._parts.hopper.snapshot().workers)
@@ -262,11 +292,7 @@ class SearchDriver:
         """Carry out commands until none is left; workers get their units before the next candidate is built."""
         ledger = self._ledger
         while True:
-            command: Command | None = None
-            while (command := ledger.next_command()) is not None:
-                self._actions.get(type(command), _ignore)(command)
-            for change in ledger.take_changes():
-                self._carry_out(change)
+            self._act()
             if self._is_stopping():
                 return
             self._dispatch()
@@ -415,7 +441,11 @@ class SearchDriver:
     def _carry_out(self, change: Any) -> None:
         parts = self._parts
         if isinstance(change, MarkBest):
-            parts.states.mark_best(change.trial, change.name, change.generation, change.epoch)
+            try:
+                parts.states.mark_best(change.trial, change.name, change.generation, change.epoch)
+            except StoreError as error:
+                # The journal knows it too; it is marked again when the search ends, or is gone on with.
+                _LOGGER.warning("The best state of trial %s could not be marked: %s", change.trial, error)
         elif isinstance(change, Remove):
             parts.janitor.remove(change.trial, change.names)
         else:

@@ -41,11 +41,16 @@ Change = MarkBest | Remove | KeepOnly
 
 @dataclass(frozen=True)
 class _Wanted:
-    """The state of a best epoch that has not reached the store yet."""
+    """The state of an epoch that was the best so far, and that has not reached the store yet.
+
+    Attributes:
+        worker: who made it, and has it.
+    """
 
     made_by: Unit
     generation: int
     epoch: int
+    worker: str
 
 
 class Keeping:
@@ -58,7 +63,8 @@ class Keeping:
     def __init__(self, needed: Callable[[str], tuple[str, ...]]) -> None:
         self._needed = needed
         self._names: dict[str, dict[Unit, tuple[int, str]]] = {}
-        self._wanted: dict[str, _Wanted] = {}
+        # Of each trial in the order of its epochs: each is better than those before.
+        self._wanted: dict[str, list[_Wanted]] = {}
         self._marked: dict[str, MarkBest] = {}
         self._trained: dict[str, tuple[Unit, str]] = {}
         self._ended: set[str] = set()
@@ -79,7 +85,11 @@ class Keeping:
 
     def best(self, trial: str, made_by: Unit, generation: int, epoch: int) -> list[Change]:
         """The epoch is the trial's best so far."""
-        self._wanted[trial] = _Wanted(made_by, generation, epoch)
+        unit, worker = self._trained.get(trial, (None, ""))
+        wanted = _Wanted(made_by, generation, epoch, worker if unit == made_by else "")
+        # An epoch that is done again after a fault replaces what came of it before.
+        earlier = [other for other in self._wanted.get(trial, ()) if other.epoch < epoch]
+        self._wanted[trial] = [*earlier, wanted]
         return self._changes(trial)
 
     def ended(self, trial: str) -> list[Change]:
@@ -93,16 +103,12 @@ class Keeping:
         Returns:
             What to do, and the ended trials whose best state went with it.
         """
-        gone = [
-            trial
-            for trial, wanted in self._wanted.items()
-            if self._trained.get(trial, (None, ""))[1] == worker and self._trained[trial][0] == wanted.made_by
-        ]
+        gone = [trial for trial, wanted in self._wanted.items() if any(item.worker == worker for item in wanted)]
         changes: list[Change] = []
         for trial in gone:
-            del self._wanted[trial]
+            self._wanted[trial] = [item for item in self._wanted[trial] if item.worker != worker]
             changes += self._changes(trial)
-        return changes, [trial for trial in gone if trial in self._ended]
+        return changes, [trial for trial in gone if trial in self._ended and trial not in self._wanted]
 
     def everything(self) -> list[Change]:
         """What the store should look like now, for when it is not known what was carried out."""
@@ -120,12 +126,15 @@ class Keeping:
 
     def _changes(self, trial: str) -> list[Change]:
         changes: list[Change] = []
-        wanted, names = self._wanted.get(trial), self._names.get(trial, {})
-        if wanted is not None and wanted.made_by in names:
-            del self._wanted[trial]
-            name = names[wanted.made_by][1]
-            self._marked[trial] = MarkBest(trial, name, wanted.generation, wanted.epoch)
+        wanted, names = self._wanted.pop(trial, []), self._names.get(trial, {})
+        stored = [item for item in wanted if item.made_by in names]
+        if stored:
+            best = stored[-1]
+            self._marked[trial] = MarkBest(trial, names[best.made_by][1], best.generation, best.epoch)
             changes.append(self._marked[trial])
+            wanted = wanted[wanted.index(best) + 1 :]
+        if wanted:
+            self._wanted[trial] = wanted
         if trial not in self._ended:
             return changes + self._superseded(trial)
         if trial not in self._wanted:
@@ -139,12 +148,7 @@ class Keeping:
         names, needed = self._names.get(trial, {}), set(self._needed(trial))
         oldest = min((generation for generation, name in names.values() if name in needed), default=0)
         spared = {*needed, *self._marked_name(trial)}
-        wanted = self._wanted.get(trial)
-        gone = {
-            unit: name
-            for unit, (generation, name) in names.items()
-            if generation < oldest and name not in spared and (wanted is None or unit != wanted.made_by)
-        }
+        gone = {unit: name for unit, (generation, name) in names.items() if generation < oldest and name not in spared}
         for unit in gone:
             del names[unit]
         return [Remove(trial, tuple(gone.values()))] if gone else []

@@ -17,7 +17,6 @@ from typing import Any
 
 from cerebro_nas.hopper import AskTrials
 from cerebro_nas.hopper import Command
-from cerebro_nas.hopper import DropState
 from cerebro_nas.hopper import EpochFinished
 from cerebro_nas.hopper import Event
 from cerebro_nas.hopper import MoreTrials
@@ -135,8 +134,10 @@ class Ledger:
         """A trial ends for a reason of its own."""
         self._feed(TrialStopRequested(trial, status, reason), now)
 
-    def set_limits(self, max_trials: int | None, epochs: int, now: float) -> None:
-        """A driver begins with these limits, which may be higher than those before."""
+    def set_limits(self, max_trials: int | None, epochs: int, parallelism: int, now: float) -> None:
+        """A driver begins with these limits, which may be higher than those before, and so many live trials."""
+        self.hopper.set_parallelism(parallelism)
+        self.tuner.forget_rejections()
         self.books.epochs = epochs
         if max_trials == self.books.max_trials:
             return
@@ -177,10 +178,6 @@ class Ledger:
                 self.asked += command.count
             elif not isinstance(command, RunUnit):
                 self._waiting.append(command)
-
-    def forget_drops(self) -> None:
-        """Nobody need forget a state any more: the workers that were to do so have ended with their driver."""
-        self._waiting = deque(command for command in self._waiting if not isinstance(command, DropState))
 
     def _feed(self, event: Event, now: float) -> None:
         self.extend(self.hopper.handle(event, now))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from typing import Any
@@ -55,16 +56,29 @@ def prepare(
         "validation": resources.validation,
     }
     num_shards = resources.num_shards
-    with JobsInterrupt(df.sparkSession.sparkContext.cancelAllJobs):
+    with JobsInterrupt(_cancel_jobs_of(df)):
         if session is not None:
             began = began_with(session)
             check_data(began, {**columns, "input_shape": input_shape, "source": source_digest(df, **columns)})
             try:
-                return load_prepared(resources.store, name)
+                found = load_prepared(resources.store, name)
             except StoreError as error:
                 _LOGGER.warning("The data is prepared again: %s", error)
+            else:
+                if found.fingerprint == began["data"].get("fingerprint"):
+                    return found
+                _LOGGER.warning("The data is prepared again: what is in %s was made in another way since.", found.url)
             # However many workers there are now, the shards are those that candidates have been visiting.
             num_shards = began["data"]["num_shards"]
         return prepare_data(
             df, store=resources.store, name=name, num_shards=num_shards, input_shape=input_shape, seed=seed, **columns
         )
+
+
+def _cancel_jobs_of(df: DataFrame) -> Callable[[], object]:
+    session: Any = df.sparkSession
+    # A session of Spark Connect has no context, and cancels its jobs itself.
+    cancel: Callable[[], object] = (
+        session.sparkContext.cancelAllJobs if hasattr(session, "_jsparkSession") else session.interruptAll
+    )
+    return cancel

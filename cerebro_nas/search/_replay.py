@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from typing import Any
 
 from cerebro_nas.errors import CorruptStateError
 from cerebro_nas.errors import ResumeMismatchError
+from cerebro_nas.errors import SearchAborted
 from cerebro_nas.hopper import EpochFinished
 from cerebro_nas.hopper import IllegalEventError
 from cerebro_nas.hopper import TrialPlan
@@ -39,7 +41,6 @@ def replay(ledger: Ledger, records: Iterable[Record]) -> float:
     Raises:
         CorruptStateError: a record cannot be read, or cannot follow those before it.
         ResumeMismatchError: the tuner is not the one that the journal tells of.
-        SearchAborted: the search had been given up.
     """
     now = 0.0
     for record in records:
@@ -80,7 +81,8 @@ def _apply(ledger: Ledger, kind: str, data: dict[str, Any], now: float) -> None:
         ledger.exhaust(now)
     elif kind == "session":
         limits = read_field(data, "limits", dict)
-        ledger.set_limits(_read_limit(limits), read_field(limits, "epochs", int), now)
+        parallelism = read_field(data, "parallelism", int)
+        ledger.set_limits(_read_limit(limits), read_field(limits, "epochs", int), parallelism, now)
     elif kind not in ("end", "interrupted"):
         raise CorruptStateError(f"The journal holds a record of a kind that this version does not know: {kind!r}.")
 
@@ -119,10 +121,12 @@ def _reject(ledger: Ledger, data: dict[str, Any]) -> None:
     trial, values = _read_trial(data), read_field(data, "values", dict)
     ledger.tuner.readmit(trial, values)
     parameters = data.get("parameters")
-    ledger.reject(
-        trial,
-        values,
-        read_field(data, "reason", str),
-        read_field(data, "message", str),
-        parameters if isinstance(parameters, int) else None,
-    )
+    # That there were too many in a row ended the session then; the next one begins to count anew.
+    with contextlib.suppress(SearchAborted):
+        ledger.reject(
+            trial,
+            values,
+            read_field(data, "reason", str),
+            read_field(data, "message", str),
+            parameters if isinstance(parameters, int) else None,
+        )

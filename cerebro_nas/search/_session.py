@@ -217,7 +217,7 @@ class _Session:
         first = min((entry.started for entry in log), default=ended)
         schedule = schedule_summary(log, workers, first, ended)
         notes: tuple[str, ...] = ()
-        if plan.journal.records:
+        if driver.resumed:
             notes = (f"It went on from {format_duration(driver.started)} of an earlier session.",)
         elif len(log):
             notes = (f"The first unit began {format_duration(first - driver.started)} into the search.",)

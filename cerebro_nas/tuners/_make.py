@@ -94,6 +94,12 @@ def _from_oracle(
     options: dict[str, Any],
 ) -> Tuner:
     _check_max_trials("grid", max_trials)
+    if oracle.trials:
+        raise ConfigError(
+            "Argument `tuner` should be an oracle that has given no trials yet: a search that is gone on with replays "
+            f"them from its journal. Received: {type(oracle).__name__} with {len(oracle.trials)} trials. Make a new "
+            "one with the same arguments."
+        )
     if oracle.objective.name == "default_objective":
         oracle.objective = make_objective("val_loss" if objective is None else objective)
     elif objective is not None and make_objective(objective) != oracle.objective:

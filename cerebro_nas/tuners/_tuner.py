@@ -147,6 +147,10 @@ class Tuner:
         with _quiet():
             oracle._record_values(trial)
 
+    def forget_rejections(self) -> None:
+        """Begin to count rejections in a row anew: somebody has looked at the space since."""
+        self._rejections_in_a_row = 0
+
     def raise_limit(self, max_trials: int | None) -> None:
         """Allow more trials than at first; rejected ones still do not count."""
         if self.oracle.max_trials is not None:

@@ -65,6 +65,26 @@ def test_a_best_state_that_died_with_its_worker_leaves_the_one_before() -> None:
     assert keeping.everything() == [MarkBest("t", "first", 1, 0), KeepOnly("t", ("first",))]
 
 
+def test_of_several_best_epochs_under_way_the_one_that_arrives_is_kept() -> None:
+    keeping, _ = _keeping()
+    for epoch in range(2):
+        keeping.trained("w0", _unit(epoch))
+        keeping.best("t", _unit(epoch), epoch + 1, epoch)
+    assert keeping.stored(_unit(0), 1, "first") == [MarkBest("t", "first", 1, 0)]
+    keeping.ended("t")
+    assert keeping.pending == ("t",)
+    assert keeping.lost("w0") == ([KeepOnly("t", ("first",))], ["t"])
+
+
+def test_an_epoch_that_is_done_again_replaces_what_came_of_it() -> None:
+    keeping, _ = _keeping()
+    for epoch in range(3):
+        keeping.best("t", _unit(epoch), epoch + 1, epoch)
+    keeping.best("t", _unit(1, attempt=1), 2, 1)
+    assert keeping.stored(_unit(2), 3, "abandoned") == []
+    assert keeping.stored(_unit(1, attempt=1), 2, "again") == [MarkBest("t", "again", 2, 1)]
+
+
 def test_a_state_of_an_abandoned_attempt_is_never_marked() -> None:
     keeping, _ = _keeping()
     keeping.best("t", _unit(0, attempt=1), 1, 0)

@@ -18,7 +18,7 @@ from cerebro_nas.search import Ledger
 from cerebro_nas.search import replay
 from cerebro_nas.tuners import make_tuner
 
-_SESSION = ("session", {"limits": {"max_trials": 3, "epochs": 2}})
+_SESSION = ("session", {"limits": {"max_trials": 3, "epochs": 2}, "parallelism": 4})
 _VALUES = {"units": 5}
 
 
@@ -67,9 +67,10 @@ def test_a_trial_whose_name_leads_elsewhere_is_refused_and_nothing_is_written(
 @pytest.mark.parametrize(
     "rows",
     [
-        pytest.param([("session", {"limits": {"max_trials": "many", "epochs": 2}})], id="limit"),
+        pytest.param([("session", {"limits": {"max_trials": "many", "epochs": 2}, "parallelism": 4})], id="limit"),
         pytest.param(
-            [("session", {"limits": {"max_trials": 10**300, "epochs": 2}}), _ASKED, _rejected("0")], id="endless"
+            [("session", {"limits": {"max_trials": 10**300, "epochs": 2}, "parallelism": 4}), _ASKED, _rejected("0")],
+            id="endless",
         ),
         pytest.param([_SESSION, _ASKED, _rejected("1"), _rejected("0")], id="other names"),
         pytest.param([_SESSION, _ASKED, ("trial", {**_trial("0")[1], "values": {"units": "\ud800"}})], id="no text"),

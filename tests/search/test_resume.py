@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import shutil
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Literal
 import keras_tuner
 import pytest
 
+from cerebro_nas.backend import BackendEvent
 from cerebro_nas.backend import SimulatedBackend
 from cerebro_nas.backend.simulated import FailUnit
 from cerebro_nas.backend.simulated import Fault
@@ -22,6 +24,8 @@ from cerebro_nas.errors import BuildError
 from cerebro_nas.errors import CorruptStateError
 from cerebro_nas.errors import FencedError
 from cerebro_nas.errors import ResumeMismatchError
+from cerebro_nas.errors import SearchAborted
+from cerebro_nas.errors import StoreError
 from cerebro_nas.hopper import Hopper
 from cerebro_nas.hopper import Shard
 from cerebro_nas.hopper import ShardInfo
@@ -72,6 +76,16 @@ def _metrics(unit: Unit, spec: CandidateSpec) -> dict[str, float]:
     return {"loss": 1.0, "accuracy": 0.5 + 0.1 * slope * unit.epoch + 0.3 * math.cos(spec.parameters)}
 
 
+class Batching(SimulatedBackend):
+    """Hands out what happened within 10 ms at once, as a real backend does while its driver is busy."""
+
+    def events(self, timeout: float) -> list[BackendEvent]:
+        found, until = super().events(timeout), self.now() + 0.01
+        while found and self.now() < until:
+            found += super().events(until - self.now())
+        return found
+
+
 @dataclass
 class Plan:
     """A search that can be run any number of times on one directory."""
@@ -86,6 +100,7 @@ class Plan:
     visit_order: Literal["adaptive", "fixed"] = "adaptive"
     store_seconds: float = 0.001
     store: SimulatedStore = field(default_factory=SimulatedStore)
+    kind: type[SimulatedBackend] = SimulatedBackend
 
     def __post_init__(self) -> None:
         self.books: Books | None = None
@@ -119,7 +134,7 @@ class Plan:
 
     def run(self) -> Plan:
         self.directory.mkdir(parents=True, exist_ok=True)
-        backend = SimulatedBackend(
+        backend = self.kind(
             self.num_workers,
             metrics=_metrics,
             faults=self.faults,
@@ -174,6 +189,10 @@ def _without_name(row: dict[str, Any]) -> list[tuple[str, Any]]:
     return [item for item in row.items() if item[0] != "trial"]
 
 
+def _refuse() -> CandidateSpec:
+    raise BuildError("too large", reason="oversized", parameters=10**9)
+
+
 def _records(path: Path) -> int:
     with Journal.open(path) as journal:
         return len(journal.records)
@@ -200,6 +219,69 @@ def test_a_driver_killed_after_any_record_is_taken_over(
         with pytest.raises(SimulatedCrash), crash_after(k):
             plan.run()
         assert plan.run().rows == whole.rows, f"after record {k}"
+
+
+@pytest.mark.case(9)
+def test_nothing_is_left_undecided_where_events_come_in_batches(tmp_path: Path) -> None:
+    """What one event led to is decided before the next one is written down."""
+
+    def search(name: str) -> Plan:
+        return Plan(tmp_path / name, max_trials=6, epochs=4, num_workers=4, kind=Batching)
+
+    whole = search("whole").run()
+    assert {"'STOPPED'", "'FAILED'"} & {row["status"] for row in whole.rows}
+    with Journal.open(whole.journal) as journal:
+        evaluations = [r.seq for r in journal.records if r.data.get("unit", {}).get("phase") == "evaluate"]
+    for k in evaluations:
+        plan = search(f"killed-{k}")
+        with pytest.raises(SimulatedCrash), crash_after(k):
+            plan.run()
+        assert plan.run().rows == whole.rows, f"after record {k}"
+
+
+@pytest.mark.case(33)
+@pytest.mark.parametrize(("before", "after"), [(4, 1), (1, 4), (3, 2)])
+def test_another_number_of_workers_goes_on_with_it(tmp_path: Path, before: int, after: int) -> None:
+    whole = Plan(tmp_path / "whole").run()
+    for k in (3, 12, 30, 60):
+        store = SimulatedStore()
+        first = Plan(tmp_path / f"a{k}", num_workers=before, store=store)
+        with pytest.raises(SimulatedCrash), crash_after(k):
+            first.run()
+        assert Plan(first.directory, num_workers=after, store=store).run().rows == whole.rows, f"after record {k}"
+
+
+@pytest.mark.case(17)
+def test_a_search_given_up_for_rejections_can_be_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan(tmp_path / "a", max_trials=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeSpace, "build", lambda self, hp, *, trial, seed: _refuse())
+        with pytest.raises(SearchAborted, match="in 50 samples"):
+            plan.run()
+    # Somebody made the limit higher, or the blocks smaller.
+    assert [row["status"] for row in plan.run().rows].count("'REJECTED'") >= 50
+    assert plan.books is not None
+    assert sum(record.status in ("COMPLETED", "STOPPED", "FAILED") for record in plan.books.records) == 2
+
+
+@pytest.mark.case(14)
+def test_a_mark_that_cannot_be_written_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark, calls = StateFiles.mark_best, itertools.count()
+
+    def stumbles(self: StateFiles, *arguments: Any) -> None:
+        if next(calls) < 3:
+            raise StoreError("the disk stumbled")
+        mark(self, *arguments)
+
+    monkeypatch.setattr(StateFiles, "mark_best", stumbles)
+    plan = Plan(tmp_path / "a").run()
+    states = StateFiles(str(plan.directory / "states"))
+    assert plan.books is not None
+    for record in plan.books.records:
+        if record.status in ("COMPLETED", "STOPPED"):
+            best = states.best(record.trial)
+            assert best is not None
+            assert best.epoch == record.best_epoch("val_accuracy", "max")
 
 
 @pytest.mark.case(9)

@@ -100,3 +100,11 @@ def test_a_value_out_of_range_is_told_with_the_range() -> None:
     with pytest.raises(ConfigError, match=r"'units' a value of its range, from 16 to 1024. Received: units=4096."):
         make_tuner("greedy", max_trials=1, hyperparameters=hps, initial_hps=[{"units": 4096}])
     make_tuner("greedy", max_trials=1, hyperparameters=hps, initial_hps=[{"units": 1024}]).close()
+
+
+@pytest.mark.case(32)
+def test_an_oracle_that_gave_trials_already_is_refused() -> None:
+    oracle = keras_tuner.oracles.RandomSearchOracle(objective=keras_tuner.Objective("val_accuracy", "max"))
+    oracle.trials["0"] = None
+    with pytest.raises(ConfigError, match="given no trials yet.*RandomSearchOracle with 1 trials. Make a new one"):
+        make_tuner(oracle, max_trials=3)

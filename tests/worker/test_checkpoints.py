@@ -301,7 +301,6 @@ def test_a_write_that_fails_after_news_came_is_tried_again(bench: Bench, monkeyp
     assert [(unit.trial, generation) for unit, generation, _ in bench.stored].count(("t", 100)) == 1
 
 
-
 @pytest.mark.case(14)
 def test_a_store_that_stalls_does_not_fill_the_memory(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_checkpoints, "_HELD_BYTES", 50)

@@ -30,8 +30,8 @@ from cerebro_nas.worker import UnitResult
 from cerebro_nas.worker import build_model
 from cerebro_nas.worker import dump_state
 from cerebro_nas.worker import restore_state
-from cerebro_nas.worker._errors import UnusableStateError
 from cerebro_nas.worker._engine import row_order
+from cerebro_nas.worker._errors import UnusableStateError
 from cerebro_nas.worker._loop import Loop
 from cerebro_nas.worker._shard_cache import ShardCache
 
