@@ -49,7 +49,7 @@ def test_a_best_state_that_comes_late_is_marked_when_it_comes() -> None:
     assert keeping.pending == ("t",)
     needed.names.append("late")
     assert keeping.stored(_unit(0), 1, "late") == [MarkBest("t", "late", 1, 0), KeepOnly("t", ("late",))]
-    assert keeping.pending == ()
+    assert not keeping.pending
 
 
 def test_a_best_state_that_died_with_its_worker_leaves_the_one_before() -> None:
