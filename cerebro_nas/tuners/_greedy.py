@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import keras_tuner
 
 from cerebro_nas.tuners._seeded import SeededOracle
-from cerebro_nas.tuners._seeded import Values
+from cerebro_nas.tuners._stages import Values
 
 
 @dataclass
@@ -45,46 +44,22 @@ class GreedyOracle(SeededOracle):
             number of exploring trials in every round of `parallelism` trials.
         parallelism: trials in a round.
         cold_start: number of trials before the first that exploits.
-        initial_hps: configurations to begin with; hyperparameters they leave out take their defaults.
-        **kwargs: see `keras_tuner.Oracle`.
+        **kwargs: see `SeededOracle`.
     """
 
-    def __init__(
-        self,
-        *,
-        exploration: float = 0.2,
-        parallelism: int = 1,
-        cold_start: int = 5,
-        initial_hps: Sequence[Values] = (),
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, exploration: float = 0.2, parallelism: int = 1, cold_start: int = 5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.exploration = exploration
         self.parallelism = parallelism
         self.cold_start = cold_start
-        self.initial_hps = [dict(values) for values in initial_hps]
-        self._proposed = 0
 
-    def get_state(self) -> dict[str, Any]:
-        """State as plain JSON values."""
-        return {**super().get_state(), "proposed": self._proposed}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Restore what `get_state` gave."""
-        super().set_state(state)
-        self._proposed = state["proposed"]
-
-    def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """Values for one trial, in KerasTuner's protocol."""
-        number = self._proposed
-        self._proposed += 1
-        if number < len(self.initial_hps):
-            return self.answer(self._initial(self.initial_hps[number]))
+    def propose(self) -> Values | None:
+        """Part of the best trial drawn anew, or all of it."""
         best = self._best()
         values = None
-        if best is not None and number >= self.cold_start and not self._explores(number - self.cold_start):
+        if best is not None and self.number >= self.cold_start and not self._explores(self.number - self.cold_start):
             values = self._exploit(best)
-        return self.answer(values or self.fresh_random_values())
+        return values or self.fresh_random_values()
 
     def _explores(self, number: int) -> bool:
         if isinstance(self.exploration, int):
@@ -92,17 +67,8 @@ class GreedyOracle(SeededOracle):
         return self._rng.random() < self.exploration
 
     def _best(self) -> keras_tuner.HyperParameters | None:
-        # KerasTuner fills this list up with trials that are not complete.
-        best = self.get_best_trials(1)
-        return best[0].hyperparameters if best and best[0].status == "COMPLETED" else None
-
-    def _initial(self, given: Values) -> Values:
-        hps = keras_tuner.HyperParameters()
-        for hp in self.hyperparameters.space:
-            hps.merge([hp])
-            if hps.is_active(hp) and hp.name in given:
-                hps.values[hp.name] = given[hp.name]
-        return dict(hps.values)
+        done = [(item.loss, number, item) for number, item in enumerate(self.observations()) if item.loss is not None]
+        return self.trials[min(done)[2].trial_id].hyperparameters if done else None
 
     def _exploit(self, best: keras_tuner.HyperParameters) -> Values | None:
         nodes = _tree(best)
@@ -112,19 +78,12 @@ class GreedyOracle(SeededOracle):
         for _ in range(self._max_collisions):
             (node,) = self._rng.choices(nodes, weights)
             values = self._vary(best, set(node.names()))
-            if not self._duplicate(values):
+            if self.is_new(values):
                 return values
         return None
 
     def _vary(self, best: keras_tuner.HyperParameters, names: set[str]) -> Values:
-        hps = keras_tuner.HyperParameters()
-        for hp in self.hyperparameters.space:
-            hps.merge([hp])
-            if not hps.is_active(hp):
-                continue
-            copied = hp.name not in names and hp.name in best.values
-            hps.values[hp.name] = best.values[hp.name] if copied else self.sample(hp)
-        return dict(hps.values)
+        return self.complete_randomly({name: value for name, value in best.values.items() if name not in names})
 
 
 def _tree(best: keras_tuner.HyperParameters) -> list[_Node]:

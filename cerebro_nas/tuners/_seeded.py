@@ -1,76 +1,220 @@
-"""What our oracles share: a generator of their own, saved with their state, and lazily enumerated spaces."""
+"""What our oracles share: proposals that follow from seed and history alone, and lazily enumerated spaces."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras_tuner
+import numpy as np
 
 from cerebro_nas.tuners._enumerate import next_values
+from cerebro_nas.tuners._pareto import losses
+from cerebro_nas.tuners._stages import Proposal
+from cerebro_nas.tuners._stages import Stage
+from cerebro_nas.tuners._stages import Values
 
 RUNNING = "RUNNING"
+IDLE = "IDLE"
 STOPPED = "STOPPED"
-
-Values = dict[str, Any]
 
 _COLLISIONS = 100
 _SMALL_SPACE = 10_000
 
 
+class NeedsResults(Exception):  # noqa: N818 - no error: an answer
+    """Raised by `propose` where nothing can be proposed before a running trial has ended (or has been judged)."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A trial that has ended.
+
+    Attributes:
+        trial_id: the trial.
+        values: its configuration.
+        loss: what it came to, lower is better whatever the direction of the objective (with several objectives its
+            place among the fronts, see `_pareto`); None: it failed, or could not be built.
+    """
+
+    trial_id: str
+    values: Values
+    loss: float | None
+
+
 class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]  # KerasTuner ships no types
     """An oracle whose proposals follow from its seed, its trials and nothing else.
 
+    A subclass says what to try in `propose`. That is a function of the seed, the number of the proposal and of what
+    is known of earlier trials: it keeps nothing that a proposal computed, so that a search is gone on with by telling
+    the oracle what it proposed (`expect`), which takes no time, and not by having it propose everything again. What
+    must change with results (a controller that is trained, say) changes in `observe`, which is called in the same
+    order when a search is gone on with.
+
     KerasTuner's own sampling treats `seed=0` as no seed and gives neighbouring seeds the same numbers, one step
-    apart; AutoKeras' greedy oracle draws from NumPy's global generator. This one owns its generator and saves it.
+    apart; AutoKeras' greedy oracle draws from NumPy's global generator. Here each proposal has generators of its own.
+
+    Args:
+        initial_hps: configurations to begin with; hyperparameters they leave out take their defaults.
+        seed: seed of the proposals.
+        **kwargs: see `keras_tuner.Oracle`.
     """
 
-    def __init__(self, *, seed: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, initial_hps: Sequence[Values] = (), seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed=seed, **kwargs)
-        self._rng = random.Random(seed)  # noqa: S311 - not for secrets
+        self.initial_hps = [dict(values) for values in initial_hps]
+        self._base = random.SystemRandom().getrandbits(63) if seed is None else seed
+        self._rng = random.Random(self._base)  # noqa: S311 - not for secrets
+        self._proposed = 0
+        self._expected: Proposal | None = None
+        self._notes: dict[str, tuple[str | None, dict[str, Any]]] = {}
         self._max_collisions = _COLLISIONS
 
-    def get_state(self) -> dict[str, Any]:
-        """State as plain JSON values, the generator's included."""
-        state: dict[str, Any] = super().get_state()
-        version, words, gauss = self._rng.getstate()
-        state["rng"] = [version, list(words), gauss]
-        return state
+    # --- for subclasses -----------------------------------------------------------------------------------------------
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Restore what `get_state` gave."""
-        super().set_state(state)
-        version, words, gauss = state["rng"]
-        self._rng.setstate((version, tuple(words), gauss))
+    def propose(self) -> Values | Proposal | None:
+        """What to try next; None if the space has no more.
+
+        It must change nothing of the oracle's (`self._rng` and `self.generator()` apart, which begin anew with each
+        proposal).
+
+        Raises:
+            NeedsResults: not before the result of a running trial is known.
+        """
+        raise NotImplementedError
+
+    def entered(self, trial_id: str, proposal: Proposal) -> None:
+        """A trial with this proposal was made, by `propose` now or in a search that is gone on with."""
+
+    def observe(self, observation: Observation) -> None:
+        """A trial has ended. Called once for each, in the order in which they end."""
+
+    def generator(self) -> np.random.Generator:
+        """NumPy's generator for the present proposal: the same one for the same seed and number."""
+        return np.random.default_rng([self._base, self._proposed])
+
+    @property
+    def number(self) -> int:
+        """How many proposals there were."""
+        return self._proposed
+
+    def observations(self) -> list[Observation]:
+        """The trials that have ended, in that order."""
+        ended = [self.trials[trial_id] for trial_id in self.end_order]
+        worth = losses(ended, self.objective)
+        return [
+            Observation(trial.trial_id, self._values(trial.trial_id), loss)
+            for trial, loss in zip(ended, worth, strict=True)
+        ]
+
+    def pending(self) -> list[Values]:
+        """Configurations of the trials that run (or are paused), in the order in which they began."""
+        running = {trial.trial_id for trial in self.ongoing_trials.values()}
+        return [self._values(name) for name in self.start_order if name in running]
+
+    def proposal_of(self, trial_id: str) -> Proposal:
+        """What was proposed for a trial."""
+        parent, note = self._notes.get(trial_id, (None, {}))
+        return Proposal(self._values(trial_id), parent, note)
+
+    def stage_of(self, trial_id: str) -> Stage | None:
+        """How far the trial is trained at first; None: as far as every trial."""
+        return None
 
     def sample(self, hp: Any) -> Any:
         """A random value of one hyperparameter."""
         return hp.prob_to_value(self._rng.random())
 
-    def fresh_random_values(self) -> Values | None:
-        """Random values that no trial has had, or None when the space has (almost surely) no more."""
-        for _ in range(self._max_collisions):
-            values = self._sample_all()
-            if not self._duplicate(values):
-                return values
-        return self._untried_of_small_space()
+    def complete(self, given: Mapping[str, Any]) -> Values:
+        """The configuration with these values; active hyperparameters that have none take their defaults."""
+        hps = keras_tuner.HyperParameters()
+        for hp in self.hyperparameters.space:
+            hps.merge([hp])
+            if hps.is_active(hp) and hp.name in given:
+                hps.values[hp.name] = given[hp.name]
+        return dict(hps.values)
 
-    def answer(self, values: Values | None) -> dict[str, Any]:
-        """The reply of `populate_space`: these values, or the end of the search."""
-        return {"status": STOPPED if values is None else RUNNING, "values": values}
-
-    def _sample_all(self) -> Values:
+    def complete_randomly(self, given: Mapping[str, Any]) -> Values:
+        """The configuration with these values; active hyperparameters that have none take random ones."""
         hps = keras_tuner.HyperParameters()
         for hp in self.hyperparameters.space:
             hps.merge([hp])
             if hps.is_active(hp):
-                hps.values[hp.name] = self.sample(hp)
+                hps.values[hp.name] = given[hp.name] if hp.name in given else self.sample(hp)
         return dict(hps.values)
+
+    def is_new(self, values: Values) -> bool:
+        """Whether no trial has had this configuration."""
+        return not self._duplicate(values)
+
+    def fresh_random_values(self) -> Values | None:
+        """Random values that no trial has had, or None when the space has (almost surely) no more."""
+        for _ in range(self._max_collisions):
+            values = self.complete_randomly({})
+            if self.is_new(values):
+                return values
+        return self._untried_of_small_space()
+
+    # --- KerasTuner's protocol ----------------------------------------------------------------------------------------
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """Values for one trial."""
+        try:
+            proposal = self._next()
+        except NeedsResults:
+            return {"status": IDLE, "values": None}
+        if proposal is None:
+            return {"status": STOPPED, "values": None}
+        self._expected = None
+        self._proposed += 1
+        self._notes[trial_id] = (proposal.parent, proposal.note)
+        self.entered(trial_id, proposal)
+        return {"status": RUNNING, "values": proposal.values}
+
+    def expect(self, proposal: Proposal) -> None:
+        """Have the next trial be this one, which was proposed before the search was gone on with."""
+        self._expected = proposal
+
+    def end_trial(self, trial: Any) -> None:
+        """Take in that a trial has ended."""
+        super().end_trial(trial)
+        self.observe(next(item for item in reversed(self.observations()) if item.trial_id == trial.trial_id))
+
+    def get_state(self) -> dict[str, Any]:
+        """State as plain JSON values."""
+        notes = {name: list(note) for name, note in self._notes.items()}
+        return {**super().get_state(), "base": self._base, "proposed": self._proposed, "notes": notes}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restore what `get_state` gave."""
+        super().set_state(state)
+        self._base, self._proposed = state["base"], state["proposed"]
+        # Values come with the trials, which KerasTuner saves apart.
+        self._notes = {name: (parent, note) for name, (parent, note) in state["notes"].items()}
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _next(self) -> Proposal | None:
+        if self._expected is not None:
+            return self._expected
+        # Text, as a tuple's hash would differ between versions of Python.
+        self._rng = random.Random(f"{self._base}/{self._proposed}")  # noqa: S311 - not for secrets
+        if self._proposed < len(self.initial_hps):
+            return Proposal(self.complete(self.initial_hps[self._proposed]))
+        found = self.propose()
+        return Proposal(found) if isinstance(found, dict) else found
+
+    def _values(self, trial_id: str) -> Values:
+        values: Values = self.trials[trial_id].hyperparameters.values
+        return values
 
     def _untried_of_small_space(self) -> Values | None:
         # Chance finds the last few of a small space late or never; counting them does.
-        untried = [values for values in self._first_values(_SMALL_SPACE) if not self._duplicate(values)]
+        untried = [values for values in self._first_values(_SMALL_SPACE) if self.is_new(values)]
         return self._rng.choice(untried) if untried else None
 
     def _first_values(self, limit: int) -> Iterator[Values]:

@@ -12,6 +12,8 @@ import weakref
 from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,12 @@ import keras_tuner
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.errors import ResumeMismatchError
 from cerebro_nas.errors import SearchAborted
+from cerebro_nas.tuners._seeded import SeededOracle
+from cerebro_nas.tuners._staged import StagedOracle
+from cerebro_nas.tuners._stages import Dismissal
+from cerebro_nas.tuners._stages import Promotion
+from cerebro_nas.tuners._stages import Proposal
+from cerebro_nas.tuners._stages import Stage
 
 COMPLETED = "COMPLETED"
 FAILED = "FAILED"
@@ -36,11 +44,17 @@ class TrialSuggestion:
         trial_id: its identifier in the oracle.
         values: value of every active hyperparameter.
         hyperparameters: the same with the space they come from, for building the model.
+        stage: how far to train it before the tuner looks at it again; None: as far as every trial.
+        parent: trial whose weights it begins with, where layers match; None: it begins afresh.
+        note: what the tuner wants to be told again of it when the search is gone on with.
     """
 
     trial_id: str
     values: dict[str, Any]
     hyperparameters: keras_tuner.HyperParameters
+    stage: Stage | None = None
+    parent: str | None = None
+    note: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,33 +114,62 @@ class Tuner:
         """Where the oracle's state is."""
         return str(self._directory / self._project_name)
 
-    def ask(self) -> TrialSuggestion | Wait | Exhausted:
-        """The next trial, if there is one now."""
+    def ask(self) -> TrialSuggestion | Promotion | Dismissal | Wait | Exhausted:
+        """What to do next, if there is something now: begin a trial, or go on with or give up a paused one."""
+        if isinstance(self.oracle, StagedOracle):
+            step = self.oracle.next_step()
+            if step is not None:
+                self.oracle.take(step)
+                return step
+        return self._create()
+
+    def _create(self) -> TrialSuggestion | Wait | Exhausted:
         slot = f"slot-{self._asked}"
         with _quiet():
             trial = self.oracle.create_trial(slot)
         if trial.status == "IDLE":
             return Wait()
         if trial.status == "STOPPED":
-            return Exhausted()
+            return Wait() if self._may_promote else Exhausted()
         self._asked += 1
         hps = trial.hyperparameters.copy()
-        return TrialSuggestion(trial.trial_id, dict(hps.values), hps)
+        suggestion = TrialSuggestion(trial.trial_id, dict(hps.values), hps)
+        if not isinstance(self.oracle, SeededOracle):
+            return suggestion
+        proposal = self.oracle.proposal_of(trial.trial_id)
+        stage = self.oracle.stage_of(trial.trial_id)
+        return replace(suggestion, stage=stage, parent=proposal.parent, note=dict(proposal.note))
 
-    def readmit(self, trial_id: str, values: Mapping[str, Any]) -> None:
-        """Go through an `ask` that was answered before, when a search is replayed.
+    @property
+    def _may_promote(self) -> bool:
+        return isinstance(self.oracle, StagedOracle) and self.oracle.may_promote
 
-        An oracle that follows from its seed gives the same trial again, and is left as it then was; one that does not
-        has its trial put in place.
+    def pause(self, trial_id: str) -> None:
+        """Tell that a trial was trained as far as its stage said, and waits."""
+        self._trial(trial_id)
+        if isinstance(self.oracle, StagedOracle):
+            self.oracle.paused(trial_id)
+
+    def readmit(
+        self, trial_id: str, values: Mapping[str, Any], parent: str | None = None, note: Mapping[str, Any] | None = None
+    ) -> None:
+        """Go through an `ask` that was answered before with a trial, when a search is replayed.
+
+        Our own oracles enter it and compute nothing. Another one that follows from its seed gives the same trial
+        again, and is left as it then was; one that does not has its trial put in place.
 
         Args:
             trial_id: the trial that `ask` gave.
             values: its values.
+            parent: its parent.
+            note: its note.
 
         Raises:
             ResumeMismatchError: the oracle gives no trial at all where it gave one.
         """
-        answer = self.ask()
+        if isinstance(self.oracle, SeededOracle):
+            self.oracle.expect(Proposal(dict(values), parent, dict(note or {})))
+        answer = self._create()
         if not isinstance(answer, TrialSuggestion):
             raise ResumeMismatchError(
                 f"The tuner should give trial {trial_id!r} again. Received: {type(answer).__name__}. The search was "
@@ -134,6 +177,25 @@ class Tuner:
             )
         if (answer.trial_id, answer.values) != (trial_id, dict(values)):
             self._put_in_place(answer.trial_id, trial_id, dict(values))
+
+    def readmit_step(self, step: Promotion | Dismissal) -> None:
+        """Go through an `ask` that was answered before with a promotion or a dismissal.
+
+        Raises:
+            ResumeMismatchError: the oracle knows no such things.
+        """
+        self._trial(step.trial_id)
+        if not isinstance(self.oracle, StagedOracle):
+            raise ResumeMismatchError(
+                f"The tuner should promote trials, such as {step.trial_id!r}. Received: {type(self.oracle).__name__}. "
+                "The search was begun with another tuner; pass overwrite=True to begin anew."
+            )
+        self.oracle.take(step)
+
+    def readmit_none(self) -> None:
+        """Go through an `ask` that was answered before with `Wait` or `Exhausted`."""
+        if not isinstance(self.oracle, SeededOracle):
+            self.ask()
 
     def _put_in_place(self, given: str, trial_id: str, values: dict[str, Any]) -> None:
         """Have the oracle's newest trial be the one that was recorded."""
@@ -219,6 +281,8 @@ class Tuner:
     @property
     def exhausted(self) -> bool:
         """Whether `max_trials` have been given, so that `ask` has no more unless one of them is rejected."""
+        if isinstance(self.oracle, StagedOracle):
+            return False  # paused trials may be promoted
         limit = self.oracle.max_trials
         return limit is not None and len(self.oracle.trials) >= limit and not self.oracle._retry_queue
 

@@ -1,0 +1,117 @@
+"""Several objectives at once: what dominates what, and one number that says it.
+
+Source: Deb, Pratap, Agarwal, Meyarivan, "A fast and elitist multiobjective genetic algorithm: NSGA-II" (2002), for
+fronts and crowding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras_tuner
+import numpy as np
+from numpy.typing import NDArray
+
+from cerebro_nas.tuners._objective import ParetoObjective
+
+_COMPLETED = "COMPLETED"
+
+
+def losses(trials: Sequence[Any], objective: keras_tuner.Objective) -> list[float | None]:
+    """What each trial came to, lower is better; None for those that failed.
+
+    With one objective it is that, negated if it is to be maximised. With several it is the number of the front that
+    the trial is on (0: nothing dominates it) plus a part below 1 that is the smaller the fewer neighbours it has there.
+
+    Args:
+        trials: KerasTuner's, ended.
+        objective: of the search.
+    """
+    done = [index for index, trial in enumerate(trials) if trial.status == _COMPLETED and trial.score is not None]
+    found: list[float | None] = [None] * len(trials)
+    if isinstance(objective, ParetoObjective):
+        values = np.array([_vector(trials[index], objective) for index in done], float)
+        numbers = rank(values.reshape(len(done), -1)).tolist()
+    else:
+        sign = -1.0 if objective.direction == "max" else 1.0
+        numbers = [sign * float(trials[index].score) for index in done]
+    for index, number in zip(done, numbers, strict=True):
+        found[index] = number
+    return found
+
+
+def _vector(trial: Any, objective: ParetoObjective) -> list[float]:
+    metrics = trial.metrics.metrics
+    return [
+        (-1.0 if part.direction == "max" else 1.0) * metrics[part.name].get_history_at(trial.best_step)
+        for part in objective.objectives
+    ]
+
+
+def rank(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Number of the front of each row, plus its place in the front by crowding, from 0 (alone) to below 1.
+
+    Args:
+        values: of shape (trials, objectives), lower is better.
+
+    Returns:
+        Of shape (trials,).
+    """
+    numbers = fronts(values)
+    ranks = numbers.astype(float)
+    for number in range(int(numbers.max(initial=-1)) + 1):
+        members = np.flatnonzero(numbers == number)
+        # Stable, so that equal ones keep the order in which they ended.
+        order = np.argsort(-_crowding(values[members]), kind="stable")
+        ranks[members[order]] += np.arange(len(members)) / len(members)
+    return ranks
+
+
+def fronts(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Number of the front of each row: 0 for those that no other row dominates, and so on.
+
+    Args:
+        values: of shape (trials, objectives), lower is better.
+
+    Returns:
+        Of shape (trials,).
+    """
+    numbers = np.full(len(values), -1, np.int64)
+    left = np.arange(len(values))
+    number = 0
+    while len(left):
+        here = left[pareto_front(values[left])]
+        numbers[here] = number
+        left = left[~np.isin(left, here)]
+        number += 1
+    return numbers
+
+
+def pareto_front(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which rows no other row dominates (is as good in every objective, and better in one).
+
+    Args:
+        values: of shape (trials, objectives), lower is better.
+
+    Returns:
+        Of shape (trials,).
+    """
+    free = np.ones(len(values), bool)
+    for index, row in enumerate(values):
+        if free[index]:
+            dominated = (values >= row).all(axis=1) & (values > row).any(axis=1)
+            free &= ~dominated
+    return free
+
+
+def _crowding(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distance of each row from its neighbours in its front; infinite at the ends."""
+    distance = np.zeros(len(values))
+    for column in values.T:
+        order = np.argsort(column, kind="stable")
+        width = column[order[-1]] - column[order[0]]
+        distance[order[[0, -1]]] = np.inf
+        if width > 0:
+            distance[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / width
+    return distance
