@@ -6,6 +6,7 @@ import math
 import os
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
@@ -92,7 +93,10 @@ def _load(clean: Path, config: dict[str, Any], numbers: int, given: Mapping[str,
     known = {**CUSTOM_OBJECTS, **given}
     check_objects(config, {*known, *keras.saving.get_custom_objects()}, "The model in the file")
     try:
-        _check_size(config, numbers, known)
+        # In a thread of its own, whose state of Keras ends with it: the variables of a model that is refused would stay
+        # on its list of those to be filled, and be filled the next time that a model is built.
+        with ThreadPoolExecutor(1, "check-size") as thread:
+            thread.submit(_check_size, config, numbers, known).result()
         return keras.models.load_model(clean, custom_objects=known, safe_mode=True)
     except (UnsafeModelError, CorruptStateError):
         raise

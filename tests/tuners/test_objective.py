@@ -39,7 +39,9 @@ def test_own_objective_is_kept() -> None:
 
 
 @pytest.mark.case(31)
-@pytest.mark.parametrize("bad", ["profit", "", None, 3, [], [["val_loss"]], ["val_loss", "val_loss"], keras_tuner.Objective("profit", "up")])
+@pytest.mark.parametrize(
+    "bad", ["profit", "", None, 3, [], [["val_loss"]], ["val_loss", "val_loss"], keras_tuner.Objective("profit", "up")]
+)
 def test_what_has_no_direction_is_refused(bad: Any) -> None:
     with pytest.raises(ConfigError, match="Received: "):
         make_objective(bad)
