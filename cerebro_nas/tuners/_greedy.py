@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from dataclasses import field
 from typing import Any
 
 import keras_tuner
 
 from cerebro_nas.tuners._seeded import SeededOracle
 from cerebro_nas.tuners._stages import Values
-
-
-@dataclass
-class _Node:
-    """A node of the tree that the "/" in the names of hyperparameters spans."""
-
-    name: str | None = None
-    children: dict[str, _Node] = field(default_factory=dict)
-
-    def names(self) -> list[str]:
-        """The hyperparameters at and below this node."""
-        own = [] if self.name is None else [self.name]
-        return own + [name for child in self.children.values() for name in child.names()]
-
-    def walk(self) -> Iterator[_Node]:
-        """This node and all below it."""
-        yield self
-        for child in self.children.values():
-            yield from child.walk()
+from cerebro_nas.tuners._tree import tree
 
 
 class GreedyOracle(SeededOracle):
@@ -71,7 +50,7 @@ class GreedyOracle(SeededOracle):
         return self.trials[min(done)[2].trial_id].hyperparameters if done else None
 
     def _exploit(self, best: keras_tuner.HyperParameters) -> Values | None:
-        nodes = _tree(best)
+        nodes = tree(_names(best))
         if not nodes:
             return None
         weights = [1 / len(node.names()) for node in nodes]
@@ -86,14 +65,7 @@ class GreedyOracle(SeededOracle):
         return self.complete_randomly({name: value for name, value in best.values.items() if name not in names})
 
 
-def _tree(best: keras_tuner.HyperParameters) -> list[_Node]:
-    """The nodes of the tree of what can be varied in `best`."""
-    root = _Node()
+def _names(best: keras_tuner.HyperParameters) -> list[str]:
+    """What can be varied in `best`."""
     fixed = keras_tuner.engine.hyperparameters.Fixed
-    for hp in best.space:
-        if best.is_active(hp) and not isinstance(hp, fixed):
-            node = root
-            for part in hp.name.split("/"):
-                node = node.children.setdefault(part, _Node())
-            node.name = hp.name
-    return list(root.walk()) if root.children else []
+    return [hp.name for hp in best.space if best.is_active(hp) and not isinstance(hp, fixed)]
