@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cerebro_nas.hopper._hopper import Hopper
+from cerebro_nas.hopper._legs import legs_between
 from cerebro_nas.hopper._log import ScheduleLog
 from cerebro_nas.hopper._schedule import Utilisation
 from cerebro_nas.hopper._schedule import WorkerUsage
@@ -30,7 +31,9 @@ from cerebro_nas.hopper._types import StateRef
 from cerebro_nas.hopper._types import StateStored
 from cerebro_nas.hopper._types import TrialAdded
 from cerebro_nas.hopper._types import TrialFinished
+from cerebro_nas.hopper._types import TrialPaused
 from cerebro_nas.hopper._types import TrialPlan
+from cerebro_nas.hopper._types import TrialPromoted
 from cerebro_nas.hopper._types import TrialsDeferred
 from cerebro_nas.hopper._types import TrialStatus
 from cerebro_nas.hopper._types import TrialStopRequested
@@ -67,7 +70,9 @@ __all__ = [
     "StateStored",
     "TrialAdded",
     "TrialFinished",
+    "TrialPaused",
     "TrialPlan",
+    "TrialPromoted",
     "TrialStatus",
     "TrialStopRequested",
     "TrialView",
@@ -83,5 +88,6 @@ __all__ = [
     "WorkerLost",
     "WorkerUsage",
     "WorkerView",
+    "legs_between",
     "schedule_summary",
 ]

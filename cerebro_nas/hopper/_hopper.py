@@ -128,6 +128,7 @@ class Hopper:
         self._random = random.Random(seed)
         self._now = 0.0
         self._live: dict[str, Trial] = {}
+        self._paused: dict[str, Trial] = {}
         self._final: dict[str, t.TrialStatus] = {}
         self._asked = 0
         self._deferred = 0
@@ -140,6 +141,7 @@ class Hopper:
             t.UnitFailed: self._unit_failed,
             t.StateStored: self._state_stored,
             t.TrialAdded: self._trial_added,
+            t.TrialPromoted: self._trial_promoted,
             t.TrialStopRequested: self._stop_requested,
             t.TrialsDeferred: self._trials_deferred,
             t.NoMoreTrials: self._no_more_trials,
@@ -161,6 +163,9 @@ class Hopper:
         commands = handler(event)
         self._story.add(self._now, event)
         commands += self._ask()
+        if self._no_more and not self._live:
+            for trial in list(self._paused.values()):
+                commands += self._finish(trial, t.TrialStatus.STOPPED, "not_promoted")
         if self._no_more and not self._live and not self._finished:
             self._finished = True
             commands.append(t.SearchFinished())
@@ -206,7 +211,7 @@ class Hopper:
         unit, state = trial.launch(choice.shard, worker.name), trial.state
         self._pool.start(worker, Running(trial, unit, state, self._now, end, trial.wants_after(choice.shard)))
         self._ranking.take(trial)
-        run = t.RunUnit(worker.name, unit, state)
+        run = t.RunUnit(worker.name, unit, state, trial.ends_epoch)
         self._story.add(self._now, run)
         return run
 
@@ -225,8 +230,21 @@ class Hopper:
 
     def stored_names(self, trial: str) -> tuple[str, ...]:
         """Names under which the store has what a live trial may need again, oldest first."""
-        live = self._live.get(trial)
+        live = self._live.get(trial) or self._paused.get(trial)
         return () if live is None else tuple(name for _, name in live.stored)
+
+    @property
+    def num_train(self) -> int:
+        """Train units of a pass over all shards."""
+        return self._table.num_train
+
+    def plan_of(self, trial: str) -> t.TrialPlan:
+        """The plan of a paused trial.
+
+        Raises:
+            KeyError: no such trial is paused.
+        """
+        return self._paused[trial].plan
 
     @property
     def parallelism(self) -> int:
@@ -281,6 +299,9 @@ class Hopper:
         for trial in self._live.values():
             if trial.holder == name:
                 self._ranking.change(trial, _lose_state)
+        for trial in self._paused.values():
+            if trial.holder == name:
+                _lose_state(trial)
         if worker.running is None:
             return []
         self._record(worker, worker.running, 0.0, "lost", {})
@@ -331,7 +352,9 @@ class Hopper:
         self._deferred = 0
         commands.append(t.EpochFinished(unit.trial, unit.epoch, dict(metrics), made_by, trial.generation))
         if len(trial.history) == trial.plan.epochs:
-            commands += self._finish(trial, t.TrialStatus.COMPLETED, "completed")
+            commands += (
+                self._pause(trial) if trial.plan.pauses else self._finish(trial, t.TrialStatus.COMPLETED, "completed")
+            )
         return commands
 
     def _unit_failed(self, event: t.UnitFailed) -> list[t.Command]:
@@ -375,7 +398,7 @@ class Hopper:
         name, trial = event.worker, event.unit.trial
         if name not in self._pool.seen:
             raise self._story.illegal(event, "comes from a worker that never joined", name, trial)
-        if trial not in self._live and trial not in self._final:
+        if trial not in self._live and trial not in self._paused and trial not in self._final:
             raise self._story.illegal(event, "is about a trial that was never added", name, trial)
         worker = self._pool.present.get(name)
         if worker is None or not self.is_running(name, event.unit):
@@ -408,22 +431,59 @@ class Hopper:
 
     def _trial_added(self, event: t.TrialAdded) -> list[t.Command]:
         plan = event.plan
-        if plan.trial in self._live or plan.trial in self._final:
+        if plan.trial in self._live or plan.trial in self._paused or plan.trial in self._final:
             raise self._story.illegal(event, "adds a trial that there was before", plan.trial)
-        if self._asked < 1:
-            raise self._story.illegal(event, "adds a trial that was not asked for", plan.trial)
-        if plan.kind == "hop" and plan.epochs < 1:
-            raise self._story.illegal(event, "must plan at least one epoch", plan.trial)
-        if plan.cost <= 0:
-            raise self._story.illegal(event, "must predict a cost above 0", plan.trial)
+        self._check_plan(event, plan)
         self._asked -= 1
         trial = Trial(plan, self._table, self._random.random(), self._now, self._order)
         self._live[plan.trial] = trial
         self._ranking.add(trial)
         return []
 
+    def _check_plan(self, event: t.TrialAdded | t.TrialPromoted, plan: t.TrialPlan) -> None:
+        if self._asked < 1:
+            raise self._story.illegal(event, "comes with a trial that was not asked for", plan.trial)
+        if plan.kind == "hop" and plan.epochs < 1:
+            raise self._story.illegal(event, "must plan at least one epoch", plan.trial)
+        if plan.legs and (len(plan.legs) != plan.epochs or min(plan.legs) < 1 or max(plan.legs) > self.num_train):
+            raise self._story.illegal(event, "must plan from one train unit to a whole pass for each epoch", plan.trial)
+        if plan.cost <= 0:
+            raise self._story.illegal(event, "must predict a cost above 0", plan.trial)
+
+    def _trial_promoted(self, event: t.TrialPromoted) -> list[t.Command]:
+        plan = event.plan
+        trial = self._paused.get(plan.trial)
+        if trial is None:
+            raise self._story.illegal(event, "promotes a trial that is not paused", plan.trial)
+        self._check_plan(event, plan)
+        before = trial.plan
+        if plan.epochs <= before.epochs or plan.legs[: before.epochs] != before.legs or plan.kind != before.kind:
+            raise self._story.illegal(event, f"must go beyond the plan so far, {before}", plan.trial)
+        self._asked -= 1
+        del self._paused[plan.trial]
+        self._live[plan.trial] = trial
+        trial.extend(plan)
+        trial.release(self._now)
+        self._ranking.add(trial)
+        return []
+
+    def _pause(self, trial: Trial) -> list[t.Command]:
+        name = trial.plan.trial
+        del self._live[name]
+        self._ranking.forget(trial)
+        trial.end(t.TrialStatus.PAUSED)
+        self._paused[name] = trial
+        return [t.TrialPaused(name), *self._leave(trial)]
+
+    def _leave(self, trial: Trial) -> list[t.Command]:
+        """A paused trial takes no memory of its worker once the store has what it is."""
+        if trial.holder is None or not trial.state.stored:
+            return []
+        holder, trial.holder = trial.holder, None
+        return [t.DropState(holder, trial.plan.trial)]
+
     def _stop_requested(self, event: t.TrialStopRequested) -> list[t.Command]:
-        trial = self._live.get(event.trial)
+        trial = self._live.get(event.trial) or self._paused.get(event.trial)
         if trial is None:
             self._known(event, event.trial)
             self.ignored += 1
@@ -434,10 +494,11 @@ class Hopper:
 
     def _state_stored(self, event: t.StateStored) -> list[t.Command]:
         self._known(event, event.trial)
-        trial = self._live.get(event.trial)
+        trial = self._live.get(event.trial) or self._paused.get(event.trial)
         if trial is None or not trial.mark_stored(event.unit, event.generation, event.name):
             self.ignored += 1
-        return []
+            return []
+        return self._leave(trial) if event.trial in self._paused else []
 
     def _trials_deferred(self, event: t.TrialsDeferred) -> list[t.Command]:
         if not 1 <= event.count <= self._asked:
@@ -460,13 +521,16 @@ class Hopper:
         return []
 
     def _known(self, event: t.Event, trial: str) -> None:
-        if trial not in self._live and trial not in self._final:
+        if trial not in self._live and trial not in self._paused and trial not in self._final:
             raise self._story.illegal(event, "is about a trial that was never added", trial)
 
     def _finish(self, trial: Trial, status: t.TrialStatus, reason: str) -> list[t.Command]:
         name = trial.plan.trial
-        del self._live[name]
-        self._ranking.forget(trial)
+        if name in self._paused:
+            del self._paused[name]
+        else:
+            del self._live[name]
+            self._ranking.forget(trial)
         self._final[name] = status
         trial.end(status)
         self._deferred = 0

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cerebro_nas.hopper._legs import Legs
 from cerebro_nas.hopper._types import StateRef
 from cerebro_nas.hopper._types import TrialStatus
 from cerebro_nas.hopper._types import Unit
@@ -82,6 +83,8 @@ class Trial:
         self.rates: dict[Phase, float] = {}
         self.history: list[dict[str, float]] = []
         self._table = table
+        self._legs = Legs(table.num_train, plan.epochs, plan.legs)
+        self._left = 0
         self._order = order
         self._visits: tuple[Shard, ...] = ()
         # Shards by phase and epoch; the counts are only of units that were launched again, which is rare.
@@ -106,6 +109,8 @@ class Trial:
     def wants_after(self, shard: Shard | None) -> int:
         """Mask of the train shards that it wants once its unit on `shard` is done; none if it ends then."""
         left = self.todo_train & ~self._table.mask(shard)
+        if self._left <= 1 and self.is_last_epoch:
+            return 0
         if left and self._order is not None:
             return self._next_in_order(left)
         return left or (0 if self.is_last_epoch else self._table.train)
@@ -119,6 +124,11 @@ class Trial:
         return bool(self._avoided or self.suspects or self.lost_states >= _HOMESICK)
 
     @property
+    def ends_epoch(self) -> bool:
+        """Whether the unit that runs is the last train unit before an evaluation."""
+        return self.unit is not None and self.unit.phase == "train" and self._left == 1
+
+    @property
     def is_last_epoch(self) -> bool:
         """Whether nothing follows this epoch."""
         return self.epoch + 1 >= self.plan.epochs
@@ -129,20 +139,21 @@ class Trial:
             return 1 if phase == "call" else 0
         later = self.plan.epochs - 1 - self.epoch
         if phase == "train":
-            return self._train_rows + later * self._table.train_rows
+            units = self._legs.total - self._legs.start(self.epoch + 1) if later > 0 else 0
+            return self._train_rows + units * self._table.train_rows // self._table.num_train
         return self._valid_rows + later * self._table.valid_rows if phase == "evaluate" else 0
 
     @property
     def units_total(self) -> int:
         """Units of the whole plan."""
-        return self.plan.epochs * (self._table.num_train + self._table.num_valid) if self.plan.kind == "hop" else 1
+        return self._legs.total + self.plan.epochs * self._table.num_valid if self.plan.kind == "hop" else 1
 
     @property
     def units_done(self) -> int:
         """Units committed and not rolled back."""
         if self.plan.kind == "call":
             return 0
-        before = self.epoch * (self._table.num_train + self._table.num_valid)
+        before = self._legs.start(self.epoch) + self.epoch * self._table.num_valid
         return before + len(self._trained.get(self.epoch, ())) + len(self._evaluated)
 
     # --- launching and failing ------------------------------------------------------------------------------------
@@ -238,8 +249,7 @@ class Trial:
         bit, rows = self._table.bit[unit.shard], self._table.rows[unit.shard]
         if unit.phase == "train":
             self._trained.setdefault(self.epoch, []).append(visit)
-            self.todo_train &= ~bit
-            self._train_rows -= rows
+            self._visited(bit, rows)
             self.generation += 1
             if self._early is not None and self._early[0] == unit:
                 self.mark_stored(*self._early)
@@ -262,8 +272,8 @@ class Trial:
     @property
     def last_trained(self) -> Unit:
         """The train unit that made the present state, which is not the initial one."""
-        epoch, position = divmod(self.generation - 1, self._table.num_train)
-        return self._trained[epoch][position].unit
+        epoch = self._legs.at(self.generation - 1)
+        return self._trained[epoch][self.generation - 1 - self._legs.start(epoch)].unit
 
     def mark_stored(self, unit: Unit, generation: int, name: str) -> bool:
         """The store has what `unit` made, as `name`; return whether that is news that can be used."""
@@ -277,15 +287,17 @@ class Trial:
             return False
         self.stored = [*self.stored, (generation, name)][-KEPT_GENERATIONS:]
         # Nothing rolls back beyond the oldest stored generation, so visits of earlier epochs are not needed again.
-        first = min(self.epoch, self.stored[0][0] // self._table.num_train)
+        # Those of the same pass are, as they say what is left of it.
+        first = min(self.epoch, self._legs.at(self._legs.pass_start(self.stored[0][0])))
         if next(iter(self._trained), first) < first:
             # The evaluation of an epoch tells which unit made the state, also where the next epoch has begun.
-            first = min(first, self.epoch, (self.generation - 1) // self._table.num_train)
+            first = min(first, self.epoch, self._legs.at(self.generation - 1))
             self._trained = {epoch: visits for epoch, visits in self._trained.items() if epoch >= first}
         return True
 
     def _made(self, unit: Unit, generation: int) -> bool:
-        epoch, position = divmod(generation - 1, self._table.num_train)
+        epoch = self._legs.at(generation - 1)
+        position = generation - 1 - self._legs.start(epoch)
         visits = self._trained.get(epoch, [])
         return generation <= self.generation and position < len(visits) and visits[position].unit == unit
 
@@ -300,28 +312,56 @@ class Trial:
         if stored == self.generation:
             return
         self.generation = stored
-        epoch = min(self.epoch, stored // self._table.num_train)
-        kept = self._trained.get(epoch, [])[: stored - epoch * self._table.num_train]
+        epoch = min(self.epoch, self._legs.at(stored))
+        kept = self._trained.get(epoch, [])[: stored - self._legs.start(epoch)]
         self._trained = {e: visits for e, visits in self._trained.items() if e < epoch}
         del self.history[epoch:]
         self._begin_epoch(epoch)
         self._trained[epoch] = kept
         for visit in kept:
-            self.todo_train &= ~self._table.bit[visit.shard]
-            self._train_rows -= self._table.rows[visit.shard]
+            self._visited(self._table.bit[visit.shard], self._table.rows[visit.shard])
         self._look_ahead()
+
+    def extend(self, plan: TrialPlan) -> None:
+        """Go on with a longer plan."""
+        done = len(self.history) == self.plan.epochs
+        self.plan = plan
+        self._legs = Legs(self._table.num_train, plan.epochs, plan.legs)
+        self.status = TrialStatus.WAITING
+        if done:
+            self._begin_epoch(self.epoch + 1)
 
     def _begin_epoch(self, epoch: int) -> None:
         hops = self.plan.kind == "hop"
         self.epoch = epoch
         self._evaluated = []
-        self.todo_train = self._table.train if hops else 0
         self.todo_valid = self._table.valid if hops else 0
-        self._train_rows = self._table.train_rows
         self._valid_rows = self._table.valid_rows
+        start = self._legs.start(epoch)
+        self._left = self._legs.start(epoch + 1) - start if hops else 0
+        self.todo_train = self._unvisited(start) if hops else 0
+        self._train_rows = self._table.train_rows
+        if self._left < self._table.num_train:
+            self._train_rows = self._left * self._table.train_rows // self._table.num_train
         if hops and self._order is not None:
-            self._visits = self._order.of(self.plan.trial, epoch)
+            self._visits = self._order.of(self.plan.trial, start // self._table.num_train)
         self._look_ahead()
+
+    def _unvisited(self, generation: int) -> int:
+        """Mask of the train shards that are left of the pass, before an epoch that begins there."""
+        mask = self._table.train
+        for epoch in range(self._legs.at(self._legs.pass_start(generation)), self._legs.at(generation)):
+            for visit in self._trained.get(epoch, ()):
+                mask &= ~self._table.bit[visit.shard]
+        return mask
+
+    def _visited(self, bit: int, rows: int) -> None:
+        self.todo_train &= ~bit
+        self._train_rows = max(0, self._train_rows - rows)
+        self._left -= 1
+        if not self._left:
+            # The epoch ends before the pass does.
+            self.todo_train = self._train_rows = 0
 
     def _look_ahead(self) -> None:
         if self.todo_train and self._order is not None:

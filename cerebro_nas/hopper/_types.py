@@ -18,10 +18,11 @@ VisitOrder = Literal["adaptive", "fixed"]
 
 
 class TrialStatus(str, Enum):
-    """Where a trial stands. `WAITING` and `RUNNING` are live; the others are final."""
+    """Where a trial stands. `WAITING` and `RUNNING` are live, `PAUSED` may be so again; the others are final."""
 
     WAITING = "WAITING"
     RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
     COMPLETED = "COMPLETED"
     STOPPED = "STOPPED"
     FAILED = "FAILED"
@@ -30,7 +31,7 @@ class TrialStatus(str, Enum):
     @property
     def is_final(self) -> bool:
         """Whether no further unit of such a trial will run."""
-        return self not in (TrialStatus.WAITING, TrialStatus.RUNNING)
+        return self not in (TrialStatus.WAITING, TrialStatus.RUNNING, TrialStatus.PAUSED)
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -86,12 +87,17 @@ class TrialPlan:
         cost: predicted seconds for one row of training, any unit as long as all trials share it; measured times
             replace it as they come in.
         kind: `"hop"` (train over shards, evaluate) or `"call"` (one call unit).
+        legs: train units before each evaluation, `epochs` numbers none of which goes beyond a pass over all shards;
+            empty: whole passes. What is called an epoch elsewhere is one of these.
+        pauses: after the last epoch the trial does not end, but pauses until it is promoted.
     """
 
     trial: str
     epochs: int
     cost: float = 1.0
     kind: Literal["hop", "call"] = "hop"
+    legs: tuple[int, ...] = ()
+    pauses: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +197,13 @@ class TrialAdded:
 
 
 @dataclass(frozen=True, slots=True)
+class TrialPromoted:
+    """A paused trial goes on: `plan` is its plan again, with more epochs, of which the first are those it has done."""
+
+    plan: TrialPlan
+
+
+@dataclass(frozen=True, slots=True)
 class TrialStopRequested:
     """The trial is to end now as `status` (early stopping, failure of the search, ...)."""
 
@@ -227,6 +240,7 @@ Event = (
     | UnitFailed
     | StateStored
     | TrialAdded
+    | TrialPromoted
     | TrialStopRequested
     | TrialsDeferred
     | NoMoreTrials
@@ -239,11 +253,17 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class RunUnit:
-    """Run this unit on this worker, starting from `state`."""
+    """Run this unit on this worker, starting from `state`.
+
+    Attributes:
+        keep: what the unit makes is going to be evaluated, so that the store must have it whatever that costs: it may
+            be the best of the trial, and the trial may pause with it.
+    """
 
     worker: str
     unit: Unit
     state: StateRef
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +288,13 @@ class EpochFinished:
     metrics: dict[str, float]
     made_by: Unit
     generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrialPaused:
+    """A trial did the epochs of its plan, and waits to be promoted or stopped. It is not live meanwhile."""
+
+    trial: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +329,9 @@ class SearchFinished:
     """Every trial is final and no more will come."""
 
 
-Command = RunUnit | AskTrials | EpochFinished | TrialFinished | DropState | WorkerExcluded | SearchFinished
+Command = (
+    RunUnit | AskTrials | EpochFinished | TrialPaused | TrialFinished | DropState | WorkerExcluded | SearchFinished
+)
 
 
 @dataclass(frozen=True, slots=True)
