@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from typing import Any
+from typing import get_args
 
+from cerebro_nas.errors import ConfigError
+from cerebro_nas.tuners._seeded import NeedsResults
 from cerebro_nas.tuners._seeded import SeededOracle
 from cerebro_nas.tuners._stages import Dismissal
 from cerebro_nas.tuners._stages import Promotion
 from cerebro_nas.tuners._stages import Resource
 from cerebro_nas.tuners._stages import Stage
+
+# What the message of a trial begins with that was never trained: `Tuner.reject` lets another take its place.
+REJECTED = "rejected: "
 
 
 class StagedOracle(SeededOracle):
@@ -28,6 +34,12 @@ class StagedOracle(SeededOracle):
 
     def __init__(self, *, max_resource: int, resource: Resource = "epochs", **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        check_int("max_resource", max_resource, least=1)
+        if resource not in get_args(Resource):
+            raise ConfigError(
+                "Argument `resource` should be 'epochs' or 'shards' (visits to training shards). "
+                f"Received: resource={resource!r}. Pass one of the two."
+            )
         self.max_resource = max_resource
         self.resource: Resource = resource
         self._paused: dict[str, None] = {}
@@ -67,6 +79,25 @@ class StagedOracle(SeededOracle):
         value = float(history[-1].mean())
         return -value if self.objective.direction == "max" else value
 
+    def was_rejected(self, trial_id: str) -> bool:
+        """Whether a trial ended because it could not be built, or is too large; it counts as never proposed."""
+        return (self.trials[trial_id].message or "").startswith(REJECTED)
+
+    def can_propose(self) -> bool:
+        """Whether a new trial would be made now, if one were asked for: neither `max_trials` nor the space is used up.
+
+        It works the proposal out, which costs what a proposal costs.
+        """
+        left = self.remaining_trials()
+        if self._retry_queue:
+            return True
+        if left is not None and left <= 0:
+            return False
+        try:
+            return self._next() is not None
+        except NeedsResults:
+            return False
+
     # --- for the tuner ------------------------------------------------------------------------------------------------
 
     def stage_of(self, trial_id: str) -> Stage:
@@ -94,3 +125,45 @@ class StagedOracle(SeededOracle):
         """Take in that a trial has ended."""
         self._paused.pop(trial.trial_id, None)
         super().end_trial(trial)
+
+    def get_state(self) -> dict[str, Any]:
+        """State as plain JSON values."""
+        stages = {name: [stage.until, stage.last] for name, stage in self._stages.items()}
+        return {**super().get_state(), "paused": list(self._paused), "stages": stages}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restore what `get_state` gave."""
+        super().set_state(state)
+        self._paused = dict.fromkeys(state["paused"])
+        self._stages = {name: Stage(until, last) for name, (until, last) in state["stages"].items()}
+
+    def reload(self) -> None:
+        """Restore what KerasTuner saved: trials that had not ended, paused ones too, do their stage again."""
+        super().reload()
+        self._paused.clear()
+
+
+def check_int(argument: str, value: Any, *, least: int) -> None:
+    """Refuse what is no integer of at least `least`.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(
+            f"Argument `{argument}` should be an integer of at least {least}. "
+            f"Received: {argument}={value!r} (of type {type(value).__name__}). Pass such a number."
+        )
+
+
+def check_number(argument: str, value: Any, low: float, high: float) -> None:
+    """Refuse what is no number from `low` to `high`.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ConfigError(
+            f"Argument `{argument}` should be a number from {low:g} to {high:g}. "
+            f"Received: {argument}={value!r} (of type {type(value).__name__}). Pass such a number."
+        )
