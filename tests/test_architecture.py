@@ -29,6 +29,7 @@ _ARROWS: dict[str, set[str] | None] = {
     "data": {"storage", "worker"},
     "search_space": {"data", "worker"},
     "tuners": set(),
+    "stoppers": set(),
     "tracking": {"hopper"},
     "storage": set(),
     "hopper": set(),

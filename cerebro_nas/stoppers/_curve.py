@@ -1,0 +1,80 @@
+"""What a rule is told of a trial, and the contract of a rule."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cerebro_nas.stoppers._check import check_choice
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The objective of one trial over its epochs.
+
+    Attributes:
+        values: the objective after each finished epoch, in order. One that is not finite stands for an epoch without
+            a usable value; no rule judges by it.
+        ended: whether the trial is over, trained to its end or stopped early. A trial that is paused is not over.
+        direction: `"max"` or `"min"`: whether a larger or a smaller objective is better. The same for all trials of a
+            search.
+        planned: epochs that the trial is to have at most; None where that is not known.
+    """
+
+    values: tuple[float, ...]
+    ended: bool = False
+    direction: str = "max"
+    planned: int | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("direction", self.direction, ("max", "min"))
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that are finished."""
+        return len(self.values)
+
+    @property
+    def best(self) -> float | None:
+        """The best value so far; None if none was finite."""
+        finite = [value for value in self.values if math.isfinite(value)]
+        if not finite:
+            return None
+        return max(finite) if self.direction == "max" else min(finite)
+
+    def is_worse(self, value: float, than: float) -> bool:
+        """Whether one value of the objective is strictly worse than another."""
+        return value < than if self.direction == "max" else value > than
+
+
+class Stopper(ABC):
+    """A rule that ends trials early which are not worth their remaining epochs.
+
+    It is asked after every epoch of every trial, keeps nothing between two questions and draws no random numbers, so
+    that a search which is resumed stops the same trials at the same epochs. A stopped trial keeps what it has reached
+    and may still be the best one.
+    """
+
+    @abstractmethod
+    def should_stop(self, trial: Curve, others: Mapping[str, Curve]) -> str | None:
+        """Why the trial should stop now, in words; None if it should go on.
+
+        Args:
+            trial: the trial that has just finished an epoch.
+            others: all other trials of the search, by identifier; those that run now too.
+        """
+
+    def to_dict(self) -> dict[str, Any]:
+        """The rule and its settings as plain data, for the record of a search."""
+        # Empty unless the class is a dataclass, as all rules of this package are.
+        names: Mapping[str, Any] = getattr(self, "__dataclass_fields__", {})
+        return {"rule": type(self).__name__, **{name: getattr(self, name) for name in names}}
+
+
+def in_epochs(number: int) -> str:
+    """`"1 epoch"`, `"2 epochs"`."""
+    return f"{number} epoch" if number == 1 else f"{number} epochs"
