@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+from typing import Any
+
 from cerebro_nas.backend.simulated import CorruptState
 from cerebro_nas.backend.simulated import Delay
 from cerebro_nas.backend.simulated import FailStore
@@ -32,6 +36,9 @@ from cerebro_nas.testing._strategies import random_plan
 from cerebro_nas.testing._tiny import tiny_search
 from cerebro_nas.testing._worker_faults import worker_hooks
 
+if TYPE_CHECKING:
+    from cerebro_nas.testing._tuner_contract import TunerContract
+
 __all__ = [
     "BackendContract",
     "CorruptState",
@@ -54,6 +61,7 @@ __all__ = [
     "SimulatedCrash",
     "SimulatedSearch",
     "SlowStore",
+    "TunerContract",
     "crash_after",
     "damage_file",
     "fault_plans",
@@ -63,3 +71,10 @@ __all__ = [
     "tiny_search",
     "worker_hooks",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # It loads KerasTuner, which takes seconds that tests of a backend need not wait for.
+    if name == "TunerContract":
+        return import_module("cerebro_nas.testing._tuner_contract").TunerContract
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
