@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from cerebro_nas.tuners._kde import Density
 from cerebro_nas.tuners._kde import Floats
 from cerebro_nas.tuners._kde import impute
 from cerebro_nas.tuners._rungs import RungedOracle
+from cerebro_nas.tuners._rungs import ranked
 from cerebro_nas.tuners._staged import check_int
 from cerebro_nas.tuners._staged import check_number
 from cerebro_nas.tuners._stages import Values
@@ -104,10 +104,10 @@ class _ModelledOracle(RungedOracle):
             return None
         for _, losses in sorted(self.results().items(), reverse=True):
             if len(losses) >= 2 * least:
-                ranked = sorted(losses, key=lambda name: math.inf if losses[name] is None else losses[name])
-                good = max(least, int(len(ranked) * self.top_n_percent / 100))
-                good = min(good, len(ranked) - least)
-                return ranked[:good], ranked[good:]
+                order = ranked(losses)
+                good = max(least, int(len(order) * self.top_n_percent / 100))
+                good = min(good, len(order) - least)
+                return order[:good], order[good:]
         return None
 
     def _coded(self, encoding: Encoding, trial_ids: list[str]) -> Floats:

@@ -6,6 +6,8 @@ Sources: Aitchison, Aitken, "Multivariate binary discrimination by the kernel me
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -57,8 +59,9 @@ class Density:
         for place, width in enumerate(self.bandwidths):
             at = points[:, place, None]
             total += np.where(np.isnan(at), 0.0, self._log_kernel(at, place, float(width)))
-        peak = total.max(axis=1)
-        return peak + np.log(np.exp(total - peak[:, None]).mean(axis=1))
+        peak: Floats = total.max(axis=1)
+        logs: Floats = np.log(np.exp(total - peak[:, None]).mean(axis=1))
+        return peak + logs
 
     def sample(self, number: int, stretch: float, generator: np.random.Generator) -> Floats:
         """Points around rows drawn by chance, with the bandwidths of numbers multiplied by `stretch`."""
@@ -74,7 +77,8 @@ class Density:
         size = self.sizes[place]
         if size:
             return np.log(np.where(at == rows, 1 - width, width / (size - 1)))
-        return -0.5 * ((at - rows) / width) ** 2 - np.log(width * np.sqrt(2 * np.pi))
+        distances: Floats = (at - rows) / width
+        return -0.5 * distances**2 - math.log(width * math.sqrt(2 * math.pi))
 
 
 def _spread(column: Floats, size: int) -> float:

@@ -282,9 +282,8 @@ class PbtOracle(StagedOracle):
 
     def _checked(self, explore: Any) -> list[str]:
         known = {hp.name for hp in self.hyperparameters.space}
-        names = list(explore) if isinstance(explore, (list, tuple)) and explore else [None]
-        wrong = [name for name in names if not isinstance(name, str) or (known and name not in known)]
-        if wrong:
+        names = list(explore) if isinstance(explore, (list, tuple)) else []
+        if not names or not all(isinstance(name, str) and (name in known or not known) for name in names):
             raise ConfigError(
                 "Argument `explore` should be a list of names of hyperparameters of the search space. "
                 f"Received: explore={explore!r}. Pass, for example, ['learning_rate'], or leave it out."

@@ -6,6 +6,7 @@ Floating point has no place here: `int(log(243) / log(3))` is 4.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
@@ -104,11 +105,13 @@ class RungRecord:
 
     def ranked(self) -> list[str]:
         """Trials that got there, best first; of equal ones the first to get there, failed ones last."""
-        return sorted(self.losses, key=self._key)
+        return ranked(self.losses)
 
-    def _key(self, trial_id: str) -> float:
-        loss = self.losses[trial_id]
-        return math.inf if loss is None else loss
+
+def ranked(losses: Mapping[str, float | None]) -> list[str]:
+    """Trials by their losses, best first; of equal ones the first in the mapping, failed ones (None) last."""
+    keys = {name: math.inf if loss is None else loss for name, loss in losses.items()}
+    return sorted(keys, key=keys.__getitem__)
 
 
 class RungedOracle(StagedOracle):
