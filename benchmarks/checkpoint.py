@@ -102,7 +102,7 @@ class _Writer:
         self.states.write_spec("t", "{}")
         self.budget = _Budget(share)
         self.written = self.put = 0
-        self._checkpoints = Checkpoints(self.states, self._stored, print, EPOCH_UNITS, self.budget)
+        self._checkpoints = Checkpoints(self.states, self._stored, print, self.budget)
 
     def _stored(self, *_: object) -> None:
         self.written += 1
@@ -110,7 +110,7 @@ class _Writer:
     def take(self, generation: int, state: bytes, seconds: float) -> None:
         self.put += 1
         unit = Unit("t", "train", generation // EPOCH_UNITS, Shard("train", generation % EPOCH_UNITS))
-        self._checkpoints.put(unit, generation, state, seconds)
+        self._checkpoints.put(unit, generation, state, seconds, keep=generation % EPOCH_UNITS == 0)
 
     def drain(self) -> None:
         """Wait for the writes that are due, and for no others."""

@@ -33,11 +33,17 @@ BackendEvent = WorkerJoined | WorkerLost | UnitDone | UnitFailed | StateStored
 
 @dataclass(frozen=True)
 class RunCommand:
-    """Run `unit` from `state`. `spec` comes with every command: a worker keeps what it has built by its key."""
+    """Run `unit` from `state`.
+
+    Attributes:
+        spec: comes with every command: a worker keeps what it has built by its key.
+        keep: the store must get what the unit makes, whatever that costs.
+    """
 
     unit: Unit
     state: StateRef
     spec: CandidateSpec
+    keep: bool = False
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ class _Driver:
             self._keep(command)
             if isinstance(command, RunUnit):
                 self._note(now, command)
-                run = RunCommand(command.unit, command.state, self._spec(command.unit.trial))
+                run = RunCommand(command.unit, command.state, self._spec(command.unit.trial), command.keep)
                 self._backend.submit(command.worker, run)
 
     def _spec(self, trial: str) -> CandidateSpec:

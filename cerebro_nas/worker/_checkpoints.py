@@ -42,7 +42,7 @@ class _State:
 
 @dataclass
 class _Trial:
-    """States of a trial that are not written: ends of epochs, which must be, and the newest one after them."""
+    """States of a trial that are not written: those to be kept, and the newest one after them."""
 
     ends: list[_State] = field(default_factory=list)
     newest: _State | None = None
@@ -54,9 +54,9 @@ class _Trial:
 class Checkpoints:
     """A thread that writes the states of trials.
 
-    A state at the end of an epoch is always written: the best of a trial is one of these, and it is what the search
-    gives in the end. Any other one is written if the budget allows it before the next one comes; if it does not, the
-    newest waits for the budget, for `flush`, or to be superseded.
+    A state that is to be kept, one at the end of an epoch, is always written: the best of a trial is one of these, and
+    it is what the search gives in the end. Any other one is written if the budget allows it before the next one comes;
+    if it does not, the newest waits for the budget, for `flush`, or to be superseded.
 
     A write that fails is told and tried again when there is something new to write.
 
@@ -64,7 +64,6 @@ class Checkpoints:
         store: where to write.
         stored: called with the unit that made a state, its generation and its name after each write.
         failed: called with a message when writes fail, not again for the same cause within a minute.
-        epoch_generations: train units of an epoch.
         budget: says what writing may cost.
     """
 
@@ -73,13 +72,11 @@ class Checkpoints:
         store: StateStore,
         stored: Callable[[Unit, int, str], None],
         failed: Callable[[str], None],
-        epoch_generations: int = 1,
         budget: WriteBudget | None = None,
     ) -> None:
         self._store = store
         self._stored = stored
         self._failed = failed
-        self._epoch_generations = epoch_generations
         self._budget = WriteBudget() if budget is None else budget
         self._changed = threading.Condition()
         self._waiting: dict[str, _Trial] = {}
@@ -92,14 +89,14 @@ class Checkpoints:
         self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
         self._thread.start()
 
-    def put(self, unit: Unit, generation: int, payload: bytes, seconds: float) -> None:
+    def put(self, unit: Unit, generation: int, payload: bytes, seconds: float, *, keep: bool) -> None:
         """Take the state that a train unit made in so many seconds; return at once."""
         state = _State(unit, generation, payload)
         with self._changed:
             self._budget.earn(seconds)
             self._forgive()
             waiting = self._waiting.setdefault(unit.trial, _Trial())
-            if generation % self._epoch_generations == 0:
+            if keep:
                 waiting.ends.append(state)
                 waiting.newest = None
             else:

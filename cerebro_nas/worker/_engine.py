@@ -25,6 +25,7 @@ from cerebro_nas.hopper import Unit
 from cerebro_nas.hopper import UnitReport
 from cerebro_nas.worker._errors import CandidateError
 from cerebro_nas.worker._errors import UnusableStateError
+from cerebro_nas.worker._inherit import inherit_state
 from cerebro_nas.worker._loop import Loop
 from cerebro_nas.worker._loop import StepCount
 from cerebro_nas.worker._model import build_model
@@ -126,8 +127,9 @@ class Engine:
         Args:
             unit: a train or evaluate unit.
             spec: the candidate.
-            generation: train units in the state to start from; 0: initial weights from `spec.seed`.
-            fetch: returns the state of `generation`; called only if this engine does not hold it.
+            generation: train units in the state to start from; 0: initial weights from `spec.seed`, and then those
+                of its parent, where layers match.
+            fetch: returns the state of `generation`, or that of the parent; called only if it is needed.
 
         Raises:
             CandidateError: the candidate is to blame (`nan_loss`, `oom`, `build_error`).
@@ -157,7 +159,7 @@ class Engine:
         clock.lap("shard_s")
         compiled = self._get(spec, tensors)
         clock.lap("build_s")
-        self._set_state(compiled, spec, generation, fetch)
+        inherited = self._set_state(compiled, spec, generation, fetch)
         clock.lap("state_in_s")
         if unit.phase == "train":
             # What the variables hold is no generation at all until the sub-epoch is done.
@@ -177,6 +179,8 @@ class Engine:
             compiled.holds = (unit.trial, generation)
         clock.lap("state_out_s")
         detail = {**clock.laps, "traces": float(compiled.loop.traces - traces), "state_bytes": float(len(state or b""))}
+        if inherited is not None:
+            detail["inherited_share"] = inherited
         return UnitResult(UnitReport(tensors.rows, metrics, clock.total, busy, detail), state, generation)
 
     # --- models -------------------------------------------------------------------------------------------------------
@@ -198,19 +202,25 @@ class Engine:
             compiled = _Compiled(model, Loop(model, tensors.inputs, tensors.targets, self._steps))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise CandidateError("build_error", f"Keras refuses the architecture: {_brief(error)}") from error
-        compiled.holds = (spec.trial, 0)
+        compiled.holds = None if spec.parent else (spec.trial, 0)
         return compiled
 
-    def _set_state(self, compiled: _Compiled, spec: CandidateSpec, generation: int, fetch: Callable[[], bytes]) -> None:
+    def _set_state(
+        self, compiled: _Compiled, spec: CandidateSpec, generation: int, fetch: Callable[[], bytes]
+    ) -> float | None:
+        """Have the model be in this state; return the share of its weights that it took from its parent just now."""
         if compiled.holds == (spec.trial, generation):
-            return
-        compiled.holds = None
+            return None
+        inherited = compiled.holds = None
         if generation == 0:
             # A fresh model draws its seeds in the order of construction, which only construction repeats.
             restore_state(compiled.model, dump_state(build_model(spec), {}))
+            if spec.parent:
+                inherited = self._inherit(compiled, spec, fetch())
         else:
             self._restore(compiled, spec, generation, fetch())
         compiled.holds = (spec.trial, generation)
+        return inherited
 
     def _restore(self, compiled: _Compiled, spec: CandidateSpec, generation: int, data: bytes) -> None:
         try:
@@ -222,6 +232,12 @@ class Engine:
                 f"The state should be generation {generation} of trial {spec.trial!r}. Received: {meta}. "
                 "It is not used."
             )
+
+    def _inherit(self, compiled: _Compiled, spec: CandidateSpec, data: bytes) -> float:
+        try:
+            return inherit_state(compiled.model, data)
+        except CorruptStateError as error:
+            raise UnusableStateError(f"State {spec.parent_state} of trial {spec.parent!r}: {error}") from error
 
     def _mark(self) -> None:
         self._marks += 1

@@ -203,7 +203,6 @@ class _Worker:
                 self._store,
                 lambda unit, generation, name: self._tell(Stored(unit, generation, name)),
                 lambda message: self._tell(Warned(message[:_MESSAGE_LIMIT])),
-                epoch_generations=max(1, sum(shard.split == "train" for shard in search.shards)),
             )
 
     def _thread(self, target: Callable[[], None]) -> None:
@@ -348,7 +347,8 @@ class _Worker:
         if result.state is not None:
             self._states.put(unit.trial, result.generation, result.state)
             if self._checkpoints is not None and unit.phase == "train":
-                self._checkpoints.put(unit, result.generation, result.state, result.report.seconds)
+                keep = message.keep
+                self._checkpoints.put(unit, result.generation, result.state, result.report.seconds, keep=keep)
         detail = {
             **result.report.detail,
             "bytes_hopped": float(self._bytes_hopped),
@@ -359,6 +359,8 @@ class _Worker:
 
     def _fetch(self, message: RunMessage) -> bytes:
         trial, state = message.unit.trial, message.state
+        if state.generation == 0:
+            return self._fetch_parent(message)
         held = self._states.get(trial, state.generation)
         if held is not None:
             return held
@@ -370,6 +372,15 @@ class _Worker:
         # From now on the scheduler takes this worker for the holder, also after a unit that changes nothing.
         self._states.put(trial, state.generation, payload)
         return payload
+
+    def _fetch_parent(self, message: RunMessage) -> bytes:
+        spec = message.spec
+        if self._store is None:
+            raise _StateMissing(f"Trial {spec.trial} begins with one of trial {spec.parent}, and there is no store.")
+        try:
+            return self._store.read(spec.parent, spec.parent_state)
+        except StoreError as error:
+            raise _StateMissing(f"Trial {spec.trial} begins with a state of trial {spec.parent}: {error}") from error
 
     def _fetch_from_peer(self, message: RunMessage) -> bytes | None:
         if message.peer is None:

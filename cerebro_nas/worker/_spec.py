@@ -113,6 +113,8 @@ class CandidateSpec:
             "variance": [...]}}`; they come from the whole data set, so that no worker adapts on its part.
         seed: seed of the initial weights.
         parameters: number of parameters.
+        parent: trial whose weights it begins with, where layers match; empty: it begins afresh.
+        parent_state: name under which the store has them.
     """
 
     trial: str
@@ -123,6 +125,8 @@ class CandidateSpec:
     adapted: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     seed: int = 0
     parameters: int = 0
+    parent: str = ""
+    parent_state: str = ""
 
     def to_json(self) -> str:
         """Serialise; `from_json` is the inverse."""
@@ -208,6 +212,8 @@ _CANDIDATE: _Fields = {
     "adapted": _is_adapted,
     "seed": _is_count,
     "parameters": _is_count,
+    "parent": _is(str),
+    "parent_state": _is(str),
 }
 
 

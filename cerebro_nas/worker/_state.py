@@ -56,13 +56,7 @@ def restore_state(model: keras.Model, data: bytes) -> dict[str, Any]:
     Raises:
         CorruptStateError: the bytes are damaged, or belong to another architecture. Nothing was changed.
     """
-    try:
-        arrays, metadata = unpack(data)
-        meta = _meta(metadata)
-    except (ValueError, KeyError) as error:
-        raise CorruptStateError(f"The state is damaged: {error}. It was not loaded.") from error
-    if meta.pop(_CHECKSUM, None) != _checksum(arrays):
-        raise CorruptStateError("The state is damaged: its checksum does not match. It was not loaded.")
+    arrays, meta = read_state(data)
     variables = state_variables(model)
     names = _names(variables)
     if set(names) != set(arrays):
@@ -79,9 +73,25 @@ def restore_state(model: keras.Model, data: bytes) -> dict[str, Any]:
                 f"{variable.dtype}{tuple(variable.shape)} is needed. It was not loaded."
             )
     for name, variable in zip(names, variables, strict=True):
-        _write(variable, arrays[name])
+        write_variable(variable, arrays[name])
     finalize(model)
     return meta
+
+
+def read_state(data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """The arrays in `dump_state`'s bytes, by names that sort in the order of the variables, and the plain values.
+
+    Raises:
+        CorruptStateError: the bytes are damaged.
+    """
+    try:
+        arrays, metadata = unpack(data)
+        meta = _meta(metadata)
+    except (ValueError, KeyError) as error:
+        raise CorruptStateError(f"The state is damaged: {error}. It was not loaded.") from error
+    if meta.pop(_CHECKSUM, None) != _checksum(arrays):
+        raise CorruptStateError("The state is damaged: its checksum does not match. It was not loaded.")
+    return dict(arrays), meta
 
 
 def finalize(model: keras.Model) -> None:
@@ -100,7 +110,8 @@ def _read(variable: Any) -> NDArray[Any]:
     return found
 
 
-def _write(variable: Any, array: NDArray[Any]) -> None:
+def write_variable(variable: Any, array: NDArray[Any]) -> None:
+    """Set the numbers of a variable; shape and type must be its own."""
     # `tf.constant` copies; given the array itself, TensorFlow may keep the state's bytes for as long as the variable.
     tf.raw_ops.AssignVariableOp(resource=variable.value.handle, value=tf.constant(array))
 

@@ -37,12 +37,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RunMessage:
-    """Run a unit. `peer` is where the worker that holds the state serves it, if that is another one."""
+    """Run a unit.
+
+    Attributes:
+        peer: where the worker that holds the state serves it, if that is another one.
+        keep: the store must get what the unit makes.
+    """
 
     unit: Unit
     state: StateRef
     spec: CandidateSpec
     peer: str | None = None
+    keep: bool = False
     kind: Literal["run"] = "run"
 
 

@@ -84,7 +84,7 @@ def _dense() -> tuple[Any, Any]:
 
 
 def _bound(spark: SparkSession, path: Path, graph: tuple[Any, Any], label: str, **changed: Any) -> HyperHyperModel:
-    arguments = {"max_trials": 2, "seed": 1, "overwrite": True, **changed}
+    arguments = {"max_trials": 2, "seed": 2, "overwrite": True, **changed}
     model = HyperHyperModel(*graph, **arguments)
     model.resource_bind(
         backend=SparkBackend(spark_context=spark.sparkContext, num_workers=2),

@@ -53,12 +53,12 @@ class Bench:
         self.store = Store()
         self.stored: list[tuple[Unit, int, str]] = []
         self.failed: list[str] = []
-        self.checkpoints = Checkpoints(
-            self.store, lambda *news: self.stored.append(news), self.failed.append, epoch, budget
-        )
+        self.checkpoints = Checkpoints(self.store, lambda *news: self.stored.append(news), self.failed.append, budget)
+        self._epoch = epoch
 
     def put(self, trial: str, generation: int, payload: bytes = b"x", seconds: float = 1000.0) -> None:
-        self.checkpoints.put(_unit(trial, generation), generation, payload, seconds)
+        keep = generation % self._epoch == 0
+        self.checkpoints.put(_unit(trial, generation), generation, payload, seconds, keep=keep)
 
     def hold(self, trial: str = "other", generation: int = 1) -> None:
         """Have the thread stuck in a write until `go` is set."""

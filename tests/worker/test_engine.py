@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from typing import Literal
@@ -336,3 +337,21 @@ def test_a_model_too_large_for_the_memory_is_told_as_such_and_the_next_one_runs(
         _train(engine, dataclasses.replace(_candidate(conv=False), model=json.dumps(model)), 0, 0, 0)
     assert caught.value.reason == "oom"
     assert _train(engine, _candidate(conv=False), 0, 0, 0).state
+
+
+def test_a_child_begins_with_its_parents_weights(search: SearchSpec, tmp_path: Path) -> None:
+    parent = _candidate("parent")
+    engine = Engine(search, tmp_path / "a")
+    state = _state(_train(engine, parent, 0, 0, 0))
+    metrics = _evaluate(engine, parent, 1).report.metrics
+    child = replace(_candidate("child", seed=9), parent="parent", parent_state="000001-0")
+    found = engine.run(Unit("child", "evaluate", 0, Shard("valid", 0)), child, 0, lambda: state)
+    assert found.report.detail["inherited_share"] == 1.0
+    assert found.report.metrics == metrics
+    # In a fresh engine too, and again after another candidate; only at the beginning.
+    first = Engine(search, tmp_path / "b").run(Unit("child", "train", 0, Shard("train", 1)), child, 0, lambda: state)
+    again = engine.run(Unit("child", "train", 0, Shard("train", 1)), child, 0, lambda: state)
+    assert _state(first) == _state(again)
+    assert "inherited_share" not in _train(engine, child, 1, 0, 0).report.detail
+    with pytest.raises(UnusableStateError, match="000001-0 of trial 'parent'"):
+        Engine(search, tmp_path / "c").run(Unit("child", "train", 0, Shard("train", 1)), child, 0, lambda: b"no")
