@@ -1,0 +1,381 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+import numpy as np
+import pytest
+
+from cerebro_nas.errors import ConfigError
+from cerebro_nas.tuners import RandomOracle
+from cerebro_nas.tuners import TrialSuggestion
+from cerebro_nas.tuners import Tuner
+from cerebro_nas.tuners._evolution import EvolutionOracle
+from cerebro_nas.tuners._seeded import SeededOracle
+
+Score = Callable[[dict[str, Any]], float]
+
+OPS = "abcdef"
+
+
+@pytest.fixture
+def no_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long searches spare the time that KerasTuner takes to write each trial down."""
+    monkeypatch.setattr(keras_tuner.Oracle, "save", lambda self: None)
+    monkeypatch.setattr(keras_tuner.Oracle, "_save_trial", lambda self, trial: None)
+
+
+def blocks() -> keras_tuner.HyperParameters:
+    hps = keras_tuner.HyperParameters()
+    for block in ("one", "two"):
+        for name in ("a", "b", "c"):
+            hps.Choice(f"{block}/{name}", list(OPS))
+    hps.Fixed("learning_rate", 0.001)
+    hps.Choice("optimizer", ["adam", "sgd", "rmsprop"])
+    return hps
+
+
+def letters(values: dict[str, Any]) -> float:
+    return float(sum(OPS.index(value) for name, value in values.items() if "/" in name))
+
+
+def conditional() -> keras_tuner.HyperParameters:
+    hps = keras_tuner.HyperParameters()
+    hps.Choice("kind", ["x", "y"])
+    hps.Float("rate", 0.0, 1.0)
+    for kind, low in (("x", 1), ("y", 100)):
+        hps.Int("size", low, low + 50, parent_name="kind", parent_values=[kind])
+        hps.Int(f"{kind}/depth", 1, 50, parent_name="kind", parent_values=[kind])
+    return hps
+
+
+def oracle(
+    space: keras_tuner.HyperParameters, *, kind: type[SeededOracle] = EvolutionOracle, seed: int = 3, **kwargs: Any
+) -> SeededOracle:
+    return kind(objective=keras_tuner.Objective("score", "max"), hyperparameters=space, seed=seed, **kwargs)
+
+
+def asked(tuner: Tuner) -> TrialSuggestion:
+    suggestion = tuner.ask()
+    assert isinstance(suggestion, TrialSuggestion)
+    return suggestion
+
+
+def end(tuner: Tuner, trial_id: str, score: float | None) -> None:
+    if score is not None:
+        tuner.report(trial_id, 0, {"score": score})
+    tuner.finish(trial_id, "FAILED" if score is None else "COMPLETED")
+
+
+def play(tuner: Tuner, score: Score, at_a_time: int = 1, seed: int = 0) -> list[TrialSuggestion]:
+    """Run a search; results come in any order. Gives the trials in the order in which they ended."""
+    rng = random.Random(seed)
+    running: list[TrialSuggestion] = []
+    ended = []
+    while True:
+        while len(running) < at_a_time and isinstance(suggestion := tuner.ask(), TrialSuggestion):
+            running.append(suggestion)
+        if not running:
+            break
+        trial = running.pop(rng.randrange(len(running)))
+        end(tuner, trial.trial_id, score(trial.values))
+        ended.append(trial)
+    tuner.close()
+    return ended
+
+
+def changed(child: TrialSuggestion, parent: TrialSuggestion) -> set[str]:
+    return {name for name in child.values if child.values[name] != parent.values.get(name)}
+
+
+def test_random_trials_come_first_and_then_children_of_known_generation() -> None:
+    trials = play(Tuner(oracle(blocks(), population_size=5), max_trials=30), letters)
+
+    assert [trial.note for trial in trials[:5]] == [{"generation": 0, "parent": None}] * 5
+    by_id = {trial.trial_id: trial for trial in trials}
+    for trial in trials[5:]:
+        parent = by_id[trial.note["parent"]]
+        assert trial.note["generation"] == parent.note["generation"] + 1
+        assert changed(trial, parent)
+    assert max(trial.note["generation"] for trial in trials) > 2
+
+
+def test_most_mutations_change_one_value_and_none_changes_what_is_fixed(no_files: None) -> None:
+    trials = play(Tuner(oracle(blocks(), population_size=5), max_trials=105), letters)
+
+    by_id = {trial.trial_id: trial for trial in trials}
+    changes = [changed(trial, by_id[trial.note["parent"]]) for trial in trials[5:]]
+    # Seven leaves of weight 1, two blocks of 1/3, the root of 1/7.
+    assert sum(len(names) == 1 for names in changes) > 75
+    several = [names for names in changes if len(names) > 1]
+    assert sum(len({name.split("/")[0] for name in names}) == 1 for names in several) > len(several) / 2
+    assert not any("learning_rate" in names for names in changes)
+
+
+def test_the_best_trial_is_no_parent_any_more_when_it_is_old(no_files: None) -> None:
+    def first_is_best(values: dict[str, Any]) -> float:
+        nonlocal count
+        count += 1
+        return -float(count)
+
+    count = 0
+    trials = play(Tuner(oracle(blocks(), population_size=4, sample_size=3), max_trials=40), first_is_best, 3)
+
+    order = [trial.trial_id for trial in trials]
+    starts = sorted(trials, key=lambda trial: trial.trial_id)
+    for number, trial in enumerate(starts[4:], start=4):
+        # Three run at a time: two fewer than are asked for have ended.
+        known = order[: number - 2]
+        assert trial.note["parent"] in known[-4:]
+
+
+@pytest.mark.parametrize(("sample_size", "least", "most"), [(100, 1.0, 1.0), (1, 0.0, 0.5)])
+def test_the_tournament_is_won_by_the_best_of_it(sample_size: int, least: float, most: float) -> None:
+    tuner = Tuner(oracle(blocks(), population_size=8, sample_size=sample_size), max_trials=28)
+    scores = {asked(tuner).trial_id: float(score) for score in (3, 1, 7, 0, 2, 6, 4, 5)}
+    for trial_id, score in scores.items():
+        end(tuner, trial_id, score)
+    parents = [asked(tuner).note["parent"] for _ in range(20)]
+    tuner.close()
+
+    share = parents.count(max(scores, key=lambda name: scores[name])) / 20
+    assert least <= share <= most
+
+
+def test_low_losses_win_where_the_objective_is_minimised() -> None:
+    objective = keras_tuner.Objective("score", "min")
+    evolution = EvolutionOracle(objective=objective, hyperparameters=blocks(), seed=0, population_size=3)
+    tuner = Tuner(evolution, max_trials=10)
+    for score in (2.0, 0.5, 3.0):
+        end(tuner, asked(tuner).trial_id, score)
+
+    assert {asked(tuner).note["parent"] for _ in range(3)} == {"1"}
+    tuner.close()
+
+
+def test_failed_trials_have_no_children() -> None:
+    tuner = Tuner(oracle(blocks(), population_size=4), max_trials=30)
+    for _ in range(8):
+        trial = asked(tuner)
+        assert trial.note["parent"] is None
+        end(tuner, trial.trial_id, None)
+    survivor = asked(tuner)
+    end(tuner, survivor.trial_id, 0.0)
+
+    for _ in range(8):
+        trial = asked(tuner)
+        assert trial.note["parent"] == survivor.trial_id
+        end(tuner, trial.trial_id, None)
+    tuner.close()
+
+
+def test_asks_do_not_wait_for_results() -> None:
+    tuner = Tuner(oracle(blocks(), population_size=4), max_trials=40)
+    first = [asked(tuner) for _ in range(16)]
+    end(tuner, first[9].trial_id, 1.0)
+    second = [asked(tuner) for _ in range(16)]
+    tuner.close()
+
+    assert all(trial.note["generation"] == 0 for trial in first)
+    assert all(trial.note == {"generation": 1, "parent": first[9].trial_id} for trial in second)
+    assert len({tuple(trial.values.items()) for trial in first + second}) == 32
+
+
+def test_children_inherit_weights_only_if_told_to() -> None:
+    for inherit in (True, False):
+        trials = play(Tuner(oracle(blocks(), population_size=3, inherit_weights=inherit), max_trials=9), letters)
+
+        assert [t.parent for t in trials] == [t.note["parent"] if inherit else None for t in trials]
+
+
+def test_a_changed_choice_takes_its_own_part_and_leaves_the_rest(no_files: None) -> None:
+    trials = play(
+        Tuner(oracle(conditional(), population_size=5, mutations=1), max_trials=150), lambda v: v["rate"], at_a_time=3
+    )
+
+    by_id = {trial.trial_id: trial for trial in trials}
+    switched = []
+    for trial in trials:
+        kind = trial.values["kind"]
+        low = 1 if kind == "x" else 100
+        assert set(trial.values) == {"kind", "rate", "size", f"{kind}/depth"}
+        assert low <= trial.values["size"] <= low + 50
+        parent = by_id.get(trial.note["parent"])
+        if parent is not None and changed(trial, parent) == {"kind", "size", f"{kind}/depth"}:
+            switched.append(trial.values["size"] - low)
+    # The size that the other kind had is drawn anew, all over its range.
+    assert len(switched) > 10
+    assert max(switched) - min(switched) > 20
+
+
+@pytest.mark.parametrize("redraw", [0.0, 1.0])
+def test_numbers_move_to_near_values_or_are_drawn_anew(redraw: float, no_files: None) -> None:
+    space = keras_tuner.HyperParameters()
+    for name in "abc":
+        space.Float(name, 1e-6, 1.0, sampling="log")
+    space.Int("layers", 1, 20)
+    evolution = oracle(space, population_size=5, redraw=redraw, step_size=0.02)
+    trials = play(Tuner(evolution, max_trials=80), lambda v: -abs(v["layers"] - 10), at_a_time=2)
+
+    by_id = {trial.trial_id: trial for trial in trials}
+    entries = {hp.name: hp for hp in space.space}
+    moves = []
+    for trial in trials:
+        parent = by_id.get(trial.note["parent"])
+        names = changed(trial, parent) if parent else set()
+        if parent and len(names) == 1:
+            (name,) = names
+            hp = entries[name]
+            moves.append(abs(hp.value_to_prob(trial.values[name]) - hp.value_to_prob(parent.values[name])))
+    assert len(moves) > 40
+    assert (max(moves) <= 0.1) == (redraw == 0.0)
+
+
+@pytest.mark.parametrize("parallel", [1, 4])
+def test_a_small_space_is_used_up_without_repetition(parallel: int) -> None:
+    space = keras_tuner.HyperParameters()
+    space.Choice("a", [0, 1, 2])
+    space.Boolean("b")
+    space.Fixed("c", 1)
+    trials = play(Tuner(oracle(space, population_size=2), max_trials=100), lambda v: v["a"], parallel)
+
+    assert len({tuple(trial.values.items()) for trial in trials}) == len(trials) == 6
+
+
+def test_a_space_without_choices_has_one_trial() -> None:
+    space = keras_tuner.HyperParameters()
+    space.Fixed("c", 1)
+
+    assert len(play(Tuner(oracle(space, population_size=1), max_trials=5), lambda v: 0.0)) == 1
+
+
+def test_equal_seeds_give_equal_trials_whatever_numpy_draws() -> None:
+    def trials(seed: int) -> list[dict[str, Any]]:
+        np.random.rand(seed + len(found))
+        return [
+            trial.values
+            for trial in play(Tuner(oracle(blocks(), seed=seed, population_size=3), max_trials=12), letters)
+        ]
+
+    found: list[Any] = []
+    found.append(trials(1))
+    assert trials(1) == found[0]
+    assert trials(2) != found[0]
+
+
+def test_state_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    whole = play(Tuner(oracle(conditional(), population_size=4), max_trials=14), lambda v: v["rate"])
+    begun = play(Tuner(oracle(conditional(), population_size=4), max_trials=8, directory=tmp_path), lambda v: v["rate"])
+    again = oracle(conditional(), population_size=4, seed=99)
+    again.max_trials = 14
+    rest = play(Tuner(again, max_trials=14, directory=tmp_path, resume=True), lambda v: v["rate"])
+
+    assert [(t.values, t.note) for t in begun + rest] == [(t.values, t.note) for t in whole]
+
+
+def test_a_replayed_search_goes_on_as_the_one_it_replays() -> None:
+    first, second = (Tuner(oracle(conditional(), population_size=3, inherit_weights=True), max_trials=20) for _ in "ab")
+    for number in range(12):
+        trial = asked(first)
+        second.readmit(trial.trial_id, trial.values, trial.parent, trial.note)
+        for tuner in (first, second):
+            end(tuner, trial.trial_id, None if number % 5 == 4 else trial.values["rate"])
+
+    one, other = asked(first), asked(second)
+    first.close()
+    second.close()
+    assert (one.values, one.parent, one.note) == (other.values, other.parent, other.note)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("population_size", 0),
+        ("population_size", 2.5),
+        ("sample_size", 0),
+        ("mutations", 0),
+        ("redraw", 1.5),
+        ("step_size", -0.1),
+    ],
+)
+def test_wrong_options_are_refused(option: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"Argument `{option}`.*Received: {option}={value}"):
+        oracle(blocks(), **{option: value})
+
+
+# --- against random search --------------------------------------------------------------------------------------------
+
+
+def hartmann(values: dict[str, Any]) -> float:
+    a = np.array(
+        [[10, 3, 17, 3.5, 1.7, 8], [0.05, 10, 17, 0.1, 8, 14], [3, 3.5, 1.7, 10, 17, 8], [17, 8, 0.05, 10, 0.1, 14]]
+    )
+    p = np.array(
+        [
+            [0.1312, 0.1696, 0.5569, 0.0124, 0.8283, 0.5886],
+            [0.2329, 0.4135, 0.8307, 0.3736, 0.1004, 0.9991],
+            [0.2348, 0.1451, 0.3522, 0.2883, 0.3047, 0.6650],
+            [0.4047, 0.8828, 0.8732, 0.5743, 0.1091, 0.0381],
+        ]
+    )
+    x = np.array([values[f"x{i}"] for i in range(6)])
+    return float(np.array([1, 1.2, 3, 3.2]) @ np.exp(-(a * (x - p) ** 2).sum(1)))
+
+
+def numbers() -> keras_tuner.HyperParameters:
+    hps = keras_tuner.HyperParameters()
+    for i in range(6):
+        hps.Float(f"x{i}", 0.0, 1.0)
+    return hps
+
+
+def layers() -> keras_tuner.HyperParameters:
+    hps = keras_tuner.HyperParameters()
+    for layer in range(6):
+        hps.Choice(f"layer_{layer}/op", list(OPS))
+        for earlier in range(layer):
+            hps.Boolean(f"layer_{layer}/skip_{earlier}")
+    return hps
+
+
+def additive(seed: int) -> tuple[Score, Score]:
+    """The reward of a macro architecture from 0 to 1, without and with noise."""
+    rng = np.random.default_rng(seed)
+    ops, skips = rng.random((6, len(OPS))), rng.normal(0, 0.3, 15)
+    low = ops.min(1).sum() + np.minimum(skips, 0).sum()
+    high = ops.max(1).sum() + np.maximum(skips, 0).sum()
+
+    def reward(values: dict[str, Any]) -> float:
+        total = sum(ops[layer, OPS.index(values[f"layer_{layer}/op"])] for layer in range(6))
+        bits = [values[f"layer_{layer}/skip_{earlier}"] for layer in range(6) for earlier in range(layer)]
+        return float((total + skips @ np.array(bits, float) - low) / (high - low))
+
+    return reward, lambda values: reward(values) + float(rng.normal(0, 0.02))
+
+
+@pytest.mark.parametrize("parallel", [1, 4, 16])
+def test_it_beats_random_search_on_numbers(parallel: int, no_files: None) -> None:
+    def best(kind: type[SeededOracle]) -> float:
+        searches = [
+            play(Tuner(oracle(numbers(), kind=kind, seed=seed), max_trials=120), hartmann, parallel)
+            for seed in range(3)
+        ]
+        return float(np.mean([max(hartmann(trial.values) for trial in trials) for trials in searches]))
+
+    assert best(EvolutionOracle) > best(RandomOracle) + 0.2
+
+
+@pytest.mark.parametrize("parallel", [1, 4, 16])
+def test_it_beats_random_search_on_architectures(parallel: int, no_files: None) -> None:
+    def late(kind: type[SeededOracle]) -> float:
+        means = []
+        for seed in range(2):
+            reward, noisy = additive(seed)
+            trials = play(Tuner(oracle(layers(), kind=kind, seed=seed), max_trials=120), noisy, parallel)
+            means.append(np.mean([reward(trial.values) for trial in trials[-30:]]))
+        return float(np.mean(means))
+
+    assert late(EvolutionOracle) > late(RandomOracle) + 0.15
