@@ -154,7 +154,7 @@ class TunerContract:
                 _expect(isinstance(run.ask(), Exhausted), "then there is no more", run.record[-1])
 
         _expect(spaces.all_of(space) == _FINITE, "the space is as small as it says", spaces.all_of(space))
-        self._for_all(check)
+        self._for_all(check, self.examples // 2)
 
     def test_max_trials_holds_and_may_be_raised(self) -> None:
         """There are so many trials and no more; a raised limit makes room for more."""

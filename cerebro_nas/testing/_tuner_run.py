@@ -121,8 +121,10 @@ class TunerRun:
 
     def finish_all(self) -> TunerRun:
         """Train what runs, and ask for more, until there is no more."""
+        answer: Answer | None = None
         for number in range(_MOST_EVENTS):
-            while len(self.running) < self.parallelism:
+            # No more is no more as long as something runs: a used-up space is slow to find out.
+            while len(self.running) < self.parallelism and not (self.running and isinstance(answer, Exhausted)):
                 answer = self.ask()
                 if isinstance(answer, Wait | Exhausted):
                     break
