@@ -28,7 +28,7 @@ def _one(layer: Any, *shapes: tuple[int, ...]) -> int:
         (lambda: layers.Dense(5, use_bias=False), (7, 3), 7 * 30),
         (lambda: layers.EinsumDense("abc,cd->abd", (None, 5)), (7, 3), 7 * 30),
         (lambda: layers.EinsumDense("...c,cd->...d", 5, bias_axes="d"), (3,), 35),
-        (lambda: layers.EinsumDense("...c,cd->...d", (7, 5)), (7, 3), 7 * 30),
+        (lambda: layers.EinsumDense("...c,cd->...d", 5), (7, 3), 7 * 30),
         (lambda: layers.Conv1D(4, 3, use_bias=False), (10, 2), 2 * 3 * 2 * 4 * 8),
         (lambda: layers.Conv2D(4, 3, padding="same", use_bias=False), (6, 6, 3), 2 * 27 * 4 * 36),
         (lambda: layers.Conv2D(4, 3, strides=2, activation="relu"), (7, 7, 3), (2 * 27 + 2) * 4 * 9),
