@@ -13,6 +13,7 @@ _MODULES = {
     "growth": ("benchmarks.growth", "W8 with more rows, candidates and workers"),
     "trials": ("benchmarks.trials", "24 greedy trials of an image space, beside AutoKeras' own AutoModel"),
     "sched": ("benchmarks.sched", "the scheduler alone, on a virtual clock"),
+    "search": ("benchmarks.search", "search algorithms without training, beside random search and their peers"),
     "hop": ("benchmarks.hop", "what it costs to move a candidate to another worker"),
     "checkpoint": ("benchmarks.checkpoint", "what it takes from training to write states to the store"),
     "journal": ("benchmarks.journal", "what a search writes down, and what it takes to go through it again"),
