@@ -203,7 +203,9 @@ def _values(hp: Any) -> list[Any]:
         return [hp.min_value]
     if hp.step is not None:
         few = hp.sampling != "linear" or (hp.max_value - hp.min_value) / hp.step < _MANY
-        return [hp.prob_to_value((place + 0.5) / count) for count in [_count(hp)] for place in range(count)] if few else []
+        return (
+            [hp.prob_to_value((place + 0.5) / count) for count in [_count(hp)] for place in range(count)] if few else []
+        )
     few = isinstance(hp, _Int) and hp.max_value - hp.min_value < _MANY
     return list(range(hp.min_value, hp.max_value + 1)) if few else []
 
