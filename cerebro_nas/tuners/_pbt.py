@@ -155,8 +155,12 @@ class PbtOracle(StagedOracle):
         ranked = self._ranked()
         # Whoever takes the place of a failed member needs somebody to begin with, however small the population.
         count = max(self._quantile(ranked), 1) if self.truncation else 0
-        own = [name for name in ranked if self._progress[name] > self._inherited[name]]
-        return [name for name in own[:count] if self._progress[name] < self.max_resource and self._is_scored(name)]
+        better_half = ranked[: max(len(ranked) // 2, 1)]
+        return [name for name in better_half if self._is_scored(name) and self._has_weights(name)][:count]
+
+    def _has_weights(self, trial_id: str) -> bool:
+        """Whether a trial has been trained itself, and there is something left to train with what it came to."""
+        return self._inherited[trial_id] < self._progress[trial_id] < self.max_resource
 
     def _is_scored(self, trial_id: str) -> bool:
         return self._losses.get(trial_id) is not None
