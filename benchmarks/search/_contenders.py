@@ -34,7 +34,6 @@ class Contender:
         problems: problems that it is run on.
         peers: those that do the same, which it must not be worse than.
         staged: whether trials are trained in stages.
-        options: of `make_tuner`.
     """
 
     name: str
@@ -42,7 +41,6 @@ class Contender:
     problems: tuple[str, ...] = EVERY
     peers: tuple[str, ...] = ()
     staged: bool = False
-    options: tuple[tuple[str, Any], ...] = ()
 
     @property
     def tuner(self) -> str:
@@ -64,13 +62,16 @@ class Contender:
             return make_peer(self.name, problem, seed, evaluations)
         if self.name.startswith("kt-"):
             return _keras_tuner(self.name, problem, seed, evaluations)
-        options = dict(self.options)
+        options: dict[str, Any] = {}
         max_trials = evaluations
         if self.staged:
             resource = "shards" if self.shards else "epochs"
             options |= {"max_resource": problem.units if self.shards else problem.epochs, "resource": resource}
             # The budget ends the search: no trial costs less than one unit.
             max_trials = evaluations * problem.units
+        if self.tuner == "pbt":
+            # Along each member's line of ancestors one complete training is spent.
+            options["population_size"] = evaluations
         return make_tuner(
             self.tuner,
             objective=keras_tuner.Objective(METRIC, "min"),

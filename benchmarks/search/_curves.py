@@ -31,7 +31,7 @@ def power_space() -> keras_tuner.HyperParameters:
 
 
 def power_law(values: Values, units: int) -> float:
-    """An error that falls with units ** -slope, to what the configuration is worth after all units.
+    """An error that falls with (1 + units) ** -slope, to what the configuration is worth after all units.
 
     Small learning rates, wide layers and much dropout end lower and fall later, so that curves cross.
     """
@@ -42,9 +42,10 @@ def power_law(values: Values, units: int) -> float:
         0.03 * (rate - best) ** 2 + 0.012 * (width - 8.0) ** 2 + 0.5 * (dropout - 0.3) ** 2 + 0.004 * (decay + 4) ** 2
     )
     worth += {"sgd": 0.03, "adam": 0.0, "rmsprop": 0.015}[values["optimizer"]]
-    slope = 0.9 + 0.35 * (rate - best) - 0.05 * (width - 5.5) - 0.5 * dropout
-    slope = min(1.6, max(0.25, slope))
-    fall = (units**-slope - _UNITS**-slope) / (1.0 - _UNITS**-slope)
+    slope = 1.0 + 0.15 * (rate - best) - 0.05 * (width - 5.5) - 0.4 * dropout
+    slope = min(1.5, max(0.4, slope))
+    last = (1 + _UNITS) ** -slope
+    fall = ((1 + units) ** -slope - last) / (1.0 - last)
     end = _FLOOR + 0.8 * (1.0 - math.exp(-worth / 0.8))
     return end + max(0.0, _START - end) * fall
 

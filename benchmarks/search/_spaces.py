@@ -55,3 +55,12 @@ def _parameter(hp: Any) -> Parameter:
         step = None if log else hp.step
         return Parameter(hp.name, kind, hp.min_value, hp.max_value, log, step, (), conditions)
     return Parameter(hp.name, "choice", values=tuple(hp.values), conditions=conditions)
+
+
+def typed(item: Parameter, value: Any) -> Any:
+    """A value as our tuners give it, within its range."""
+    if item.kind == "choice":
+        # NumPy's or texts: what a peer gives back need not be of the type that it was given.
+        return next(known for known in item.values if str(known) == str(value))
+    value = min(max(value, item.low), item.high)
+    return round(value) if item.kind == "int" else float(value)
