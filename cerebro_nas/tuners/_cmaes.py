@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 from typing import Literal
 
@@ -23,7 +23,6 @@ from cerebro_nas.tuners._unit_cube import check_count
 from cerebro_nas.tuners._unit_cube import check_positive
 
 _DRAWS = 20
-_LAG = 3
 _DIGITS = 9
 # Steps finer than a hundredth of the range are taken for real numbers.
 _FINE = 100
@@ -41,9 +40,9 @@ class CmaEsOracle(CubeOracle):
     while they are active.
 
     Asynchronous: as soon as there are results of `population_size` trials, they make the next generation. More trials
-    may be asked for before; they come from the present distribution. Results that are up to three generations late are
-    counted in, later ones are not. A failed trial is worse than every other. When the space grows during the search,
-    the distribution begins anew.
+    may be asked for before; they come from the present distribution. Every result counts, whichever generation it was
+    drawn for: with 16 workers, leaving late ones out costs more than their being old. A failed trial is worse than
+    every other. When the space grows during the search, the distribution begins anew.
 
     Sources: Hansen, Ostermeier, "Completely Derandomized Self-Adaptation in Evolution Strategies" (2001); Hamano,
     Saito, Nomura, Uchida, Shirakawa, "CatCMA with Margin" (2025); Auger, Hansen, "A Restart CMA Evolution Strategy
@@ -64,13 +63,13 @@ class CmaEsOracle(CubeOracle):
     def __init__(
         self,
         *,
-        sigma: float = 0.3,
+        sigma: float = 1 / 6,
         population_size: int | None = None,
         restart_strategy: Literal["ipop"] | None = "ipop",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.sigma = check_positive("sigma", sigma, example=0.3)
+        self.sigma = check_positive("sigma", sigma, example=0.2)
         if population_size is not None:
             check_count("population_size", population_size, least=4)
         self.population_size = population_size
@@ -188,18 +187,16 @@ class _Fold:
     def generation(self) -> int:
         return int(self._cma.generation)
 
-    def draws(self, seed: int) -> Sequence[_Point]:
+    def draws(self, seed: int) -> Iterator[_Point]:
         """Points of the present distribution; they leave it as it was."""
         self._cma.reseed_rng(seed)
-        return [self.layout.point(self._cma.ask()) for _ in range(_DRAWS)]
+        return (self.layout.point(self._cma.ask()) for _ in range(_DRAWS))
 
     def tell(self, observation: Observation, note: dict[str, Any]) -> None:
         """A trial that has ended; those that are not of this distribution are passed over."""
         self.told.append((observation.trial_id, observation.loss))
         point = note.get("point", [])
         if note.get("restart") != self.restart or len(point) != len(self.layout.axes):
-            return
-        if note["generation"] < self.generation - _LAG:
             return
         self._results.append((math.inf if observation.loss is None else observation.loss, point))
         if len(self._results) >= self._cma.population_size:

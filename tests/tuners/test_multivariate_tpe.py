@@ -101,9 +101,9 @@ def test_failures_are_avoided() -> None:
     hps = keras_tuner.HyperParameters()
     hps.Float("x", 0.0, 1.0)
     oracle = make(2, hyperparameters=hps, n_startup_trials=4)
-    trials = play(oracle, 50, worth=lambda values: None if values["x"] < 0.6 else 1.0 + values["x"] / 100)
+    trials = play(oracle, 40, worth=lambda values: None if values["x"] < 0.6 else (values["x"] - 0.8) ** 2)
 
-    assert sum(values["x"] >= 0.6 for values in trials[30:]) >= 15  # of 20; 8 by chance
+    assert sum(values["x"] >= 0.6 for values in trials[20:]) >= 15  # of 20; 8 by chance
 
 
 def test_what_runs_is_not_proposed_again() -> None:
@@ -165,9 +165,7 @@ def test_without_optuna_one_is_told_what_to_install(monkeypatch: pytest.MonkeyPa
         make(0)
 
 
-@pytest.mark.parametrize(
-    ("option", "value"), [("n_startup_trials", 0), ("n_ei_candidates", 0), ("n_ei_candidates", 2.5)]
-)
+@pytest.mark.parametrize(("option", "value"), [("n_startup_trials", 0), ("n_ei_candidates", 2.5)])
 def test_wrong_options_are_refused(option: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"Argument `{option}` should be .* Received: {option}="):
         make(0, **{option: value})

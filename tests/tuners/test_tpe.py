@@ -122,7 +122,7 @@ def test_failures_are_avoided() -> None:
         assert isinstance(trial, TrialSuggestion)
         works = trial.values["x"] > 0.6
         if works:
-            tuner.report(trial.trial_id, 0, {"loss": 1.0 + trial.values["x"] / 100})
+            tuner.report(trial.trial_id, 0, {"loss": (trial.values["x"] - 0.8) ** 2})
         tuner.finish(trial.trial_id, "COMPLETED" if works else "FAILED")
         late += [works] if number >= 20 else []
     tuner.close()
