@@ -9,11 +9,15 @@ from cerebro_nas.tuners import GreedyOracle
 from cerebro_nas.tuners import GridOracle
 from cerebro_nas.tuners import RandomOracle
 from cerebro_nas.tuners._asha import AshaOracle
+from cerebro_nas.tuners._bayesian import BayesianOracle
 from cerebro_nas.tuners._bohb import BohbOracle
 from cerebro_nas.tuners._cmaes import CmaEsOracle
+from cerebro_nas.tuners._differential_evolution import DifferentialEvolutionOracle
+from cerebro_nas.tuners._evolution import EvolutionOracle
 from cerebro_nas.tuners._hyperband import HyperbandOracle
 from cerebro_nas.tuners._multivariate_tpe import MultivariateTPEOracle
 from cerebro_nas.tuners._pbt import PbtOracle
+from cerebro_nas.tuners._reinforce import ReinforceOracle
 from cerebro_nas.tuners._sobol import SobolOracle
 from cerebro_nas.tuners._tpe import TPEOracle
 
@@ -73,6 +77,32 @@ class TestCmaEs(OurContract):
     arguments = {"population_size": 4}
 
 
+class TestEvolution(OurContract):
+    oracle = EvolutionOracle
+    arguments = {"population_size": 5, "sample_size": 3, "inherit_weights": True}
+
+
+class TestDifferentialEvolution(OurContract):
+    oracle = DifferentialEvolutionOracle
+    arguments = {"population": 4}
+
+
+class TestBayesian(OurContract):
+    oracle = BayesianOracle
+    arguments = {"num_initial_points": 4, "num_candidates": 200}
+    examples = 4
+
+
+class TestBayesianForest(OurContract):
+    oracle = BayesianOracle
+    arguments = {"num_initial_points": 4, "num_candidates": 200, "surrogate": "forest"}
+    examples = 2
+
+
+class TestReinforce(OurContract):
+    oracle = ReinforceOracle
+
+
 class TestAsha(OurContract):
     oracle = AshaOracle
     arguments = {"max_resource": 9}
@@ -96,6 +126,8 @@ class TestBohb(OurContract):
 class TestPbt(OurContract):
     oracle = PbtOracle
     arguments = {"max_resource": 4, "population_size": 4}
+    # It ends when its population is trained, whatever is left of the space.
+    exhausts = False
 
 
 class TestKerasTunersRandomSearch(OurContract):
