@@ -21,9 +21,11 @@ Score = Callable[[dict[str, Any]], float]
 OPS = "abcdef"
 
 
-@pytest.fixture
-def no_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Long searches spare the time that KerasTuner takes to write each trial down."""
+@pytest.fixture(autouse=True)
+def _no_files(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches that are not gone on with spare the time that KerasTuner takes to write each trial down."""
+    if "tmp_path" in request.fixturenames:
+        return
     monkeypatch.setattr(keras_tuner.Oracle, "save", lambda self: None)
     monkeypatch.setattr(keras_tuner.Oracle, "_save_trial", lambda self, trial: None)
 
@@ -72,6 +74,7 @@ def end(tuner: Tuner, trial_id: str, score: float | None) -> None:
 
 def play(tuner: Tuner, score: Score, at_a_time: int = 1, seed: int = 0) -> list[TrialSuggestion]:
     """Run a search; results come in any order. Gives the trials in the order in which they ended."""
+    tuner.oracle.max_trials = tuner.max_trials
     rng = random.Random(seed)
     running: list[TrialSuggestion] = []
     ended = []
@@ -103,7 +106,7 @@ def test_random_trials_come_first_and_then_children_of_known_generation() -> Non
     assert max(trial.note["generation"] for trial in trials) > 2
 
 
-def test_most_mutations_change_one_value_and_none_changes_what_is_fixed(no_files: None) -> None:
+def test_most_mutations_change_one_value_and_none_changes_what_is_fixed() -> None:
     trials = play(Tuner(oracle(blocks(), population_size=5), max_trials=105), letters)
 
     by_id = {trial.trial_id: trial for trial in trials}
@@ -115,7 +118,7 @@ def test_most_mutations_change_one_value_and_none_changes_what_is_fixed(no_files
     assert not any("learning_rate" in names for names in changes)
 
 
-def test_the_best_trial_is_no_parent_any_more_when_it_is_old(no_files: None) -> None:
+def test_the_best_trial_is_no_parent_any_more_when_it_is_old() -> None:
     def first_is_best(values: dict[str, Any]) -> float:
         nonlocal count
         count += 1
@@ -191,7 +194,7 @@ def test_children_inherit_weights_only_if_told_to() -> None:
         assert [t.parent for t in trials] == [t.note["parent"] if inherit else None for t in trials]
 
 
-def test_a_changed_choice_takes_its_own_part_and_leaves_the_rest(no_files: None) -> None:
+def test_a_changed_choice_takes_its_own_part_and_leaves_the_rest() -> None:
     trials = play(
         Tuner(oracle(conditional(), population_size=5, mutations=1), max_trials=150), lambda v: v["rate"], at_a_time=3
     )
@@ -212,7 +215,7 @@ def test_a_changed_choice_takes_its_own_part_and_leaves_the_rest(no_files: None)
 
 
 @pytest.mark.parametrize("redraw", [0.0, 1.0])
-def test_numbers_move_to_near_values_or_are_drawn_anew(redraw: float, no_files: None) -> None:
+def test_numbers_move_to_near_values_or_are_drawn_anew(redraw: float) -> None:
     space = keras_tuner.HyperParameters()
     for name in "abc":
         space.Float(name, 1e-6, 1.0, sampling="log")
@@ -357,7 +360,7 @@ def additive(seed: int) -> tuple[Score, Score]:
 
 
 @pytest.mark.parametrize("parallel", [1, 4, 16])
-def test_it_beats_random_search_on_numbers(parallel: int, no_files: None) -> None:
+def test_it_beats_random_search_on_numbers(parallel: int) -> None:
     def best(kind: type[SeededOracle]) -> float:
         searches = [
             play(Tuner(oracle(numbers(), kind=kind, seed=seed), max_trials=120), hartmann, parallel)
@@ -369,7 +372,7 @@ def test_it_beats_random_search_on_numbers(parallel: int, no_files: None) -> Non
 
 
 @pytest.mark.parametrize("parallel", [1, 4, 16])
-def test_it_beats_random_search_on_architectures(parallel: int, no_files: None) -> None:
+def test_it_beats_random_search_on_architectures(parallel: int) -> None:
     def late(kind: type[SeededOracle]) -> float:
         means = []
         for seed in range(2):

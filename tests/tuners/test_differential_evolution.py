@@ -1,0 +1,399 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+import numpy as np
+import pytest
+
+from cerebro_nas.errors import ConfigError
+from cerebro_nas.tuners import Exhausted
+from cerebro_nas.tuners import RandomOracle
+from cerebro_nas.tuners import TrialSuggestion
+from cerebro_nas.tuners import Tuner
+from cerebro_nas.tuners._differential_evolution import DifferentialEvolutionOracle
+from cerebro_nas.tuners._seeded import SeededOracle
+
+Score = Callable[[dict[str, Any]], float]
+
+OPS = "abcdef"
+
+
+@pytest.fixture(autouse=True)
+def _no_files(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches that are not gone on with spare the time that KerasTuner takes to write each trial down."""
+    if "tmp_path" in request.fixturenames:
+        return
+    monkeypatch.setattr(keras_tuner.Oracle, "save", lambda self: None)
+    monkeypatch.setattr(keras_tuner.Oracle, "_save_trial", lambda self, trial: None)
+
+
+def numbers(dimensions: int = 6) -> keras_tuner.HyperParameters:
+    hps = keras_tuner.HyperParameters()
+    for i in range(dimensions):
+        hps.Float(f"x{i}", 0.0, 1.0)
+    return hps
+
+
+def conditional() -> keras_tuner.HyperParameters:
+    hps = keras_tuner.HyperParameters()
+    hps.Choice("kind", ["x", "y"])
+    hps.Float("rate", 1e-4, 1.0, sampling="log")
+    for kind, low in (("x", 1), ("y", 100)):
+        hps.Int("size", low, low + 50, parent_name="kind", parent_values=[kind])
+        hps.Int(f"{kind}/depth", 1, 50, parent_name="kind", parent_values=[kind])
+    return hps
+
+
+def oracle(
+    space: keras_tuner.HyperParameters,
+    *,
+    kind: type[SeededOracle] = DifferentialEvolutionOracle,
+    seed: int = 3,
+    direction: str = "max",
+    **kwargs: Any,
+) -> SeededOracle:
+    return kind(objective=keras_tuner.Objective("score", direction), hyperparameters=space, seed=seed, **kwargs)
+
+
+def asked(tuner: Tuner) -> TrialSuggestion:
+    suggestion = tuner.ask()
+    assert isinstance(suggestion, TrialSuggestion)
+    return suggestion
+
+
+def end(tuner: Tuner, trial_id: str, score: float | None) -> None:
+    if score is not None:
+        tuner.report(trial_id, 0, {"score": score})
+    tuner.finish(trial_id, "FAILED" if score is None else "COMPLETED")
+
+
+def play(tuner: Tuner, score: Score, at_a_time: int = 1, seed: int = 0) -> list[TrialSuggestion]:
+    """Run a search; results come in any order. Gives the trials in the order in which they ended."""
+    tuner.oracle.max_trials = tuner.max_trials
+    rng = random.Random(seed)
+    running: list[TrialSuggestion] = []
+    ended = []
+    while True:
+        while len(running) < at_a_time and isinstance(suggestion := tuner.ask(), TrialSuggestion):
+            running.append(suggestion)
+        if not running:
+            break
+        trial = running.pop(rng.randrange(len(running)))
+        end(tuner, trial.trial_id, score(trial.values))
+        ended.append(trial)
+    tuner.close()
+    return ended
+
+
+def x0(values: dict[str, Any]) -> float:
+    return float(values["x0"])
+
+
+def places(trials: list[TrialSuggestion]) -> list[tuple[int, int]]:
+    return [(trial.note["slot"], trial.note["generation"]) for trial in trials]
+
+
+def test_one_at_a_time_is_generation_by_generation() -> None:
+    trials = play(Tuner(oracle(numbers(2), population=5, generations=3), max_trials=100), x0)
+
+    assert places(trials) == [(slot, generation) for generation in range(4) for slot in range(5)]
+
+
+@pytest.mark.parametrize("at_a_time", [4, 16])
+def test_there_are_as_many_trials_as_population_and_generations_say(at_a_time: int) -> None:
+    trials = play(Tuner(oracle(numbers(2), population=4, generations=2), max_trials=100), x0, at_a_time)
+
+    assert sorted(places(trials)) == [(slot, generation) for slot in range(4) for generation in range(3)]
+
+
+def test_without_generations_the_tuner_says_when() -> None:
+    assert len(play(Tuner(oracle(numbers(2), population=4), max_trials=30), x0)) == 30
+
+
+def test_the_next_trial_goes_to_the_slot_with_the_fewest_running() -> None:
+    tuner = Tuner(oracle(numbers(2), population=4), max_trials=40)
+    begun = [asked(tuner) for _ in range(10)]
+    assert [trial.note["slot"] for trial in begun] == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
+
+    for number in (3, 6):
+        end(tuner, begun[number].trial_id, 0.5)
+    # Slots 2 and 3 have one running each, and two trials each; 0 and 1 have three running.
+    assert [asked(tuner).note["slot"] for _ in range(3)] == [2, 3, 2]
+    tuner.close()
+
+
+def held(values: list[float], **kwargs: Any) -> tuple[Tuner, list[TrialSuggestion]]:
+    """A search whose slots hold vectors with these scores."""
+    tuner = Tuner(oracle(numbers(3), population=len(values), **kwargs), max_trials=500)
+    first = [asked(tuner) for _ in values]
+    for trial, value in zip(first, values, strict=True):
+        end(tuner, trial.trial_id, value)
+    return tuner, first
+
+
+def test_a_trial_vector_is_donor_and_target() -> None:
+    tuner, first = held([0.0] * 5, mutation=0.5, crossover=0.5, refresh=0.0)
+    vectors = [np.array([trial.values[f"x{i}"] for i in range(3)]) for trial in first]
+
+    taken = 0
+    for _ in range(50):
+        trial = asked(tuner)
+        end(tuner, trial.trial_id, -1.0)  # worse than what the slot holds
+        slot = trial.note["slot"]
+        vector = np.array([trial.values[f"x{i}"] for i in range(3)])
+        crossed = vector != vectors[slot]
+        assert crossed.any()
+        others = [v for number, v in enumerate(vectors) if number != slot]
+        donors = [np.clip(a + 0.5 * (b - c), 0, 1) for a in others for b in others for c in others]
+        assert any(np.allclose(vector[crossed], donor[crossed]) for donor in donors)
+        taken += int(crossed.sum())
+    tuner.close()
+    # One of three in any case, the other two with probability 1/2.
+    assert 80 < taken < 120
+
+
+def test_crossover_of_nothing_still_takes_one_value() -> None:
+    tuner, first = held([0.0] * 5, crossover=0.0, refresh=0.0)
+    for _ in range(20):
+        trial = asked(tuner)
+        target = first[trial.note["slot"]].values
+        end(tuner, trial.trial_id, -1.0)
+        assert sum(trial.values[name] != target[name] for name in target) == 1
+    tuner.close()
+
+
+@pytest.mark.parametrize(("direction", "better"), [("max", 1.0), ("min", -1.0)])
+def test_a_slot_holds_the_better_of_the_two(direction: str, better: float) -> None:
+    tuner, first = held([0.0] * 4, crossover=0.0, refresh=0.0, direction=direction)
+    worse, good = asked(tuner), [asked(tuner) for _ in range(3)][0]
+    end(tuner, worse.trial_id, -better)
+    end(tuner, good.trial_id, better)
+
+    again = {trial.note["slot"]: trial for trial in (asked(tuner) for _ in range(4))}
+    tuner.close()
+    for trial, kept in ((worse, first[worse.note["slot"]]), (good, good)):
+        child = again[trial.note["slot"]].values
+        # With no crossover one value changes, and the others are those that the slot holds.
+        assert sum(child[name] != kept.values[name] for name in child) == 1
+
+
+def test_vectors_that_failed_are_lost_and_slots_without_one_begin_again() -> None:
+    tuner = Tuner(oracle(numbers(3), population=4, crossover=0.0, refresh=0.0), max_trials=40)
+    first = [asked(tuner) for _ in range(4)]
+    for trial in first:
+        end(tuner, trial.trial_id, None if trial is first[2] else 0.0)
+    second = [asked(tuner) for _ in range(4)]
+    for trial in second:
+        end(tuner, trial.trial_id, 0.0 if trial.note["slot"] == 2 else None)
+    third = {trial.note["slot"]: trial for trial in (asked(tuner) for _ in range(4))}
+    tuner.close()
+
+    assert [trial.note["generation"] for trial in third.values()] == [2] * 4
+    for slot, trial in third.items():
+        kept = second[2] if slot == 2 else first[slot]
+        assert sum(trial.values[name] != kept.values[name] for name in trial.values) == 1
+
+
+def test_if_everything_fails_the_search_ends_all_the_same() -> None:
+    tuner = Tuner(oracle(numbers(2), population=4, generations=1), max_trials=100)
+    for _ in range(8):
+        end(tuner, asked(tuner).trial_id, None)
+
+    assert isinstance(tuner.ask(), Exhausted)
+    tuner.close()
+
+
+def test_starting_configurations_fill_the_slots() -> None:
+    starts = [{"x0": 0.1 * i, "x1": 0.5} for i in range(5)]
+    tuner = Tuner(oracle(numbers(2), population=4, initial_hps=starts), max_trials=40)
+    first = [asked(tuner) for _ in range(7)]
+    tuner.close()
+
+    assert [trial.values for trial in first[:5]] == starts
+    assert [trial.note["slot"] for trial in first[5:]] == [1, 2]
+
+
+def test_numbers_with_few_values_move_as_often_down_as_up() -> None:
+    space = keras_tuner.HyperParameters()
+    space.Int("a", 0, 400)
+    space.Int("b", 0, 400)
+    starts = [{"a": 200 + i % 2, "b": 50 * i} for i in range(6)]
+    evolution = oracle(space, population=6, mutation=0.5, refresh=0.0, crossover=1.0, initial_hps=starts)
+    tuner = Tuner(evolution, max_trials=400)
+    for _ in range(6):
+        end(tuner, asked(tuner).trial_id, 0.0)
+    moves = []
+    for _ in range(300):
+        trial = asked(tuner)
+        end(tuner, trial.trial_id, -1.0)
+        moves.append(trial.values["a"] - 200.5)
+    tuner.close()
+
+    assert min(moves) == -1.5
+    assert max(moves) == 1.5
+    assert abs(np.mean(moves)) < 0.12
+
+
+@pytest.mark.parametrize("refresh", [0.0, 1.0])
+def test_unordered_choices_vary_only_where_the_population_does(refresh: float) -> None:
+    space = keras_tuner.HyperParameters()
+    space.Choice("op", list(OPS))
+    space.Choice("same", list(OPS))
+    space.Float("rate", 0.0, 1.0)
+    starts = [{"op": OPS[i % 2], "same": "c", "rate": i / 8} for i in range(6)]
+    tuner = Tuner(oracle(space, population=6, refresh=refresh, initial_hps=starts), max_trials=200)
+    for _ in range(6):
+        end(tuner, asked(tuner).trial_id, 0.0)
+    trials = [asked(tuner) for _ in range(60)]
+    tuner.close()
+
+    assert {trial.values["op"] for trial in trials} == set(OPS)
+    assert ({trial.values["same"] for trial in trials} == {"c"}) == (refresh == 0.0)
+
+
+@pytest.mark.parametrize("at_a_time", [1, 5])
+def test_conditions_hold_in_every_vector(at_a_time: int) -> None:
+    trials = play(Tuner(oracle(conditional()), max_trials=100), lambda v: v["rate"], at_a_time)
+
+    for trial in trials:
+        kind = trial.values["kind"]
+        low = 1 if kind == "x" else 100
+        assert set(trial.values) == {"kind", "rate", "size", f"{kind}/depth"}
+        assert low <= trial.values["size"] <= low + 50
+    assert len({tuple(trial.values.items()) for trial in trials}) == 100
+    assert {trial.values["kind"] for trial in trials[6:]} == {"x", "y"}
+
+
+@pytest.mark.parametrize("at_a_time", [1, 4])
+def test_a_small_space_is_used_up_without_repetition(at_a_time: int) -> None:
+    space = keras_tuner.HyperParameters()
+    space.Choice("a", [0, 1, 2])
+    space.Boolean("b")
+    space.Choice("c", ["x", "y"])
+    space.Fixed("d", 1)
+    trials = play(Tuner(oracle(space, population=4), max_trials=100), lambda v: v["a"], at_a_time)
+
+    assert len({tuple(trial.values.items()) for trial in trials}) == len(trials) == 12
+
+
+def test_equal_seeds_give_equal_trials_whatever_numpy_draws() -> None:
+    def trials(seed: int) -> list[dict[str, Any]]:
+        np.random.rand(seed + len(found))
+        return [trial.values for trial in play(Tuner(oracle(numbers(2), seed=seed), max_trials=12), x0)]
+
+    found: list[Any] = []
+    found.append(trials(1))
+    assert trials(1) == found[0]
+    assert trials(2) != found[0]
+
+
+def test_state_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    whole = play(Tuner(oracle(conditional()), max_trials=16), lambda v: v["rate"])
+    begun = play(Tuner(oracle(conditional()), max_trials=9, directory=tmp_path), lambda v: v["rate"])
+    again = oracle(conditional(), seed=99, max_trials=16)
+    rest = play(Tuner(again, max_trials=16, directory=tmp_path, resume=True), lambda v: v["rate"])
+
+    assert [(t.values, t.note) for t in begun + rest] == [(t.values, t.note) for t in whole]
+
+
+def test_a_replayed_search_goes_on_as_the_one_it_replays() -> None:
+    first, second = (Tuner(oracle(conditional(), population=4), max_trials=20) for _ in "ab")
+    for number in range(12):
+        trial = asked(first)
+        second.readmit(trial.trial_id, trial.values, trial.parent, trial.note)
+        for tuner in (first, second):
+            end(tuner, trial.trial_id, None if number % 5 == 4 else trial.values["rate"])
+
+    one, other = asked(first), asked(second)
+    first.close()
+    second.close()
+    assert (one.values, one.note) == (other.values, other.note)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("population", 3),
+        ("mutation", 0.0),
+        ("mutation", (1.0, 0.5)),
+        ("mutation", "high"),
+        ("crossover", 1.1),
+        ("refresh", -0.1),
+        ("generations", -1),
+    ],
+)
+def test_wrong_options_are_refused(option: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"Argument `{option}`(.|\n)*Received: {option}="):
+        oracle(numbers(), **{option: value})
+
+
+# --- against random search --------------------------------------------------------------------------------------------
+
+
+def hartmann(values: dict[str, Any]) -> float:
+    a = np.array(
+        [[10, 3, 17, 3.5, 1.7, 8], [0.05, 10, 17, 0.1, 8, 14], [3, 3.5, 1.7, 10, 17, 8], [17, 8, 0.05, 10, 0.1, 14]]
+    )
+    p = np.array(
+        [
+            [0.1312, 0.1696, 0.5569, 0.0124, 0.8283, 0.5886],
+            [0.2329, 0.4135, 0.8307, 0.3736, 0.1004, 0.9991],
+            [0.2348, 0.1451, 0.3522, 0.2883, 0.3047, 0.6650],
+            [0.4047, 0.8828, 0.8732, 0.5743, 0.1091, 0.0381],
+        ]
+    )
+    x = np.array([values[f"x{i}"] for i in range(6)])
+    return float(np.array([1, 1.2, 3, 3.2]) @ np.exp(-(a * (x - p) ** 2).sum(1)))
+
+
+def layers() -> keras_tuner.HyperParameters:
+    hps = keras_tuner.HyperParameters()
+    for layer in range(6):
+        hps.Choice(f"layer_{layer}/op", list(OPS))
+        for earlier in range(layer):
+            hps.Boolean(f"layer_{layer}/skip_{earlier}")
+    return hps
+
+
+def additive(seed: int) -> tuple[Score, Score]:
+    """The reward of a macro architecture from 0 to 1, without and with noise."""
+    rng = np.random.default_rng(seed)
+    ops, skips = rng.random((6, len(OPS))), rng.normal(0, 0.3, 15)
+    low = ops.min(1).sum() + np.minimum(skips, 0).sum()
+    high = ops.max(1).sum() + np.maximum(skips, 0).sum()
+
+    def reward(values: dict[str, Any]) -> float:
+        total = sum(ops[layer, OPS.index(values[f"layer_{layer}/op"])] for layer in range(6))
+        bits = [values[f"layer_{layer}/skip_{earlier}"] for layer in range(6) for earlier in range(layer)]
+        return float((total + skips @ np.array(bits, float) - low) / (high - low))
+
+    return reward, lambda values: reward(values) + float(rng.normal(0, 0.02))
+
+
+@pytest.mark.parametrize("at_a_time", [1, 4, 16])
+def test_it_beats_random_search_on_numbers(at_a_time: int) -> None:
+    def best(kind: type[SeededOracle]) -> float:
+        searches = [
+            play(Tuner(oracle(numbers(), kind=kind, seed=seed), max_trials=120), hartmann, at_a_time)
+            for seed in range(3)
+        ]
+        return float(np.mean([max(hartmann(trial.values) for trial in trials) for trials in searches]))
+
+    assert best(DifferentialEvolutionOracle) > best(RandomOracle) + 0.2
+
+
+@pytest.mark.parametrize("at_a_time", [1, 4, 16])
+def test_it_beats_random_search_on_architectures(at_a_time: int) -> None:
+    def late(kind: type[SeededOracle]) -> float:
+        means = []
+        for seed in range(2):
+            reward, noisy = additive(seed)
+            trials = play(Tuner(oracle(layers(), kind=kind, seed=seed), max_trials=120), noisy, at_a_time)
+            means.append(np.mean([reward(trial.values) for trial in trials[-30:]]))
+        return float(np.mean(means))
+
+    assert late(DifferentialEvolutionOracle) > late(RandomOracle) + 0.1
