@@ -106,14 +106,14 @@ def test_failures_are_avoided() -> None:
     assert sum(values["x"] >= 0.6 for values in trials[20:]) >= 15  # of 20; 8 by chance
 
 
-def test_what_runs_is_not_proposed_again() -> None:
+def test_what_runs_is_not_proposed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     hps = keras_tuner.HyperParameters()
     hps.Float("x", 0.0, 1.0)
     spread = {}
     for told in (True, False):
         oracle = make(1, hyperparameters=hps)
         if not told:
-            oracle.pending = list
+            monkeypatch.setattr(oracle, "pending", list)
         tuner = Tuner(oracle, max_trials=60)
         for _ in range(20):
             trial = tuner.ask()
@@ -148,9 +148,14 @@ def test_nothing_is_printed_or_warned_of_and_optunas_verbosity_is_kept(capfd: py
 
 
 def test_options_reach_optuna(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
+    seen: list[dict[str, Any]] = []
     real = optuna.samplers.TPESampler
-    monkeypatch.setattr(optuna.samplers, "TPESampler", lambda **kwargs: seen.append(kwargs) or real(**kwargs))
+
+    def sampler(**kwargs: Any) -> Any:
+        seen.append(kwargs)
+        return real(**kwargs)
+
+    monkeypatch.setattr(optuna.samplers, "TPESampler", sampler)
     play(make(0, n_startup_trials=6, n_ei_candidates=7), 9)
 
     assert len(seen) == 3
