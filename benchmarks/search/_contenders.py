@@ -66,20 +66,23 @@ class Contender:
         max_trials = evaluations
         if self.staged:
             resource = "shards" if self.shards else "epochs"
-            options |= {"max_resource": problem.units if self.shards else problem.epochs, "resource": resource}
+            options |= {"max_epochs": problem.epochs, "num_shards": problem.per_epoch, "resource": resource}
             # The budget ends the search: no trial costs less than one unit.
             max_trials = evaluations * problem.units
         if self.tuner == "pbt":
             # Along each member's line of ancestors one complete training is spent.
             options["population_size"] = evaluations
-        return make_tuner(
-            self.tuner,
-            objective=keras_tuner.Objective(METRIC, "min"),
-            max_trials=max_trials,
-            hyperparameters=problem.make_space(),
-            seed=seed,
-            **options,
-        )
+        try:
+            return make_tuner(
+                self.tuner,
+                objective=keras_tuner.Objective(METRIC, "min"),
+                max_trials=max_trials,
+                hyperparameters=problem.make_space(),
+                seed=seed,
+                **options,
+            )
+        except ImportError as error:
+            raise BenchmarkError(f"{self.name} cannot be used here: {error}") from error
 
 
 OURS = (

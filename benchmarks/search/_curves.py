@@ -47,7 +47,7 @@ def power_law(values: Values, units: int) -> float:
     last = (1 + _UNITS) ** -slope
     fall = ((1 + units) ** -slope - last) / (1.0 - last)
     end = _FLOOR + 0.8 * (1.0 - math.exp(-worth / 0.8))
-    return end + max(0.0, _START - end) * fall
+    return float(end + max(0.0, _START - end) * fall)
 
 
 @functools.cache

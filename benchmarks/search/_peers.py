@@ -7,6 +7,7 @@ import json
 import subprocess
 import tempfile
 import warnings
+from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -99,7 +100,7 @@ class OptunaSampler:
         with warnings.catch_warnings():
             # `multivariate`, `group` and `constant_liar` are called experimental.
             warnings.simplefilter("ignore")
-            makers = {
+            makers: dict[str, Callable[[], Any]] = {
                 "tpe": lambda: samplers.TPESampler(seed=seed, constant_liar=True),
                 "mtpe": lambda: samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True),
                 "gp": lambda: samplers.GPSampler(seed=seed),

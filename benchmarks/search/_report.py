@@ -71,7 +71,7 @@ class Comparison:
         found.append(self._share_table(missed))
         if self.failed:
             found.append(Table("Not run", ("problem", "tuner", "why"), tuple(self.failed)))
-        return [table for table in found if table is not None and table.rows], missed
+        return [table for table in found if table.rows], missed
 
     def _regret_table(self, missed: list[str]) -> Table:
         rows: list[tuple[object, ...]] = []

@@ -77,9 +77,10 @@ def find_problems(names: Sequence[str] | None = None) -> list[Problem]:
     from benchmarks.search import _curves
     from benchmarks.search import _functions
     from benchmarks.search import _macro
+    from benchmarks.search._record import PATH
 
     found = [*_functions.PROBLEMS, *_macro.PROBLEMS, _curves.POWER]
-    if _curves.PATH.exists():
+    if PATH.exists():
         found.append(_curves.recorded_problem())
     known = {problem.name: problem for problem in found}
     for name in names or ():
