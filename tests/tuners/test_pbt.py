@@ -150,7 +150,7 @@ def test_the_worst_is_replaced_by_a_variation_of_the_best(direction: str) -> Non
 
 
 def test_by_default_only_what_belongs_to_the_training_is_changed() -> None:
-    played = Population(make(100, direction="max", max_resource=30))
+    played = Population(make(200, direction="max", max_resource=40, population_size=8, truncation=0.4))
     children = [item for item in played.trials.values() if item.parent]
 
     assert len(children) > 5
