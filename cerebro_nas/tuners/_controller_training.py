@@ -21,6 +21,7 @@ Method = Literal["adam", "momentum", "sgd"]
 _BOUND = 3.0  # An advantage is within plus and minus this.
 _WORST = -1.0
 _LONGEST = 1.0  # The norm of a gradient is at most this, so that one odd batch does not undo what was learned.
+_DEVIATION = 1.4826  # Standard deviation of a normal distribution in units of the median distance from the median.
 _MOMENTUM = 0.9
 _BETAS = (0.9, 0.999)
 _EPSILON = 1e-8
@@ -31,8 +32,9 @@ def advantages(losses: Sequence[float | None], latest: int, decay: float) -> Flo
 
     The reward is the negative loss; what is expected is the running mean of the rewards (corrected for its beginning,
     and so a mean of the trials there are). The spread is the median distance from the median, scaled to be a normal
-    distribution's standard deviation. So the advantage has no unit, whatever the objective, and one absurd loss
-    changes that of no other trial much. It is bounded; a failed trial's is that of the worst, and at most -1.
+    distribution's standard deviation (the mean distance, if most are equal). So the advantage has no unit, whatever the
+    objective, and one absurd loss changes that of no other trial much. It is bounded; a failed trial's is that of the
+    worst, and at most -1.
 
     Args:
         losses: of the ended trials in that order, lower is better; None: it failed.
@@ -48,8 +50,9 @@ def advantages(losses: Sequence[float | None], latest: int, decay: float) -> Flo
     if not len(done):
         # Nothing is known to be better than what failed.
         return np.zeros(len(recent))
-    spread = 1.4826 * float(np.median(np.abs(done - np.median(done)))) or float(done.std()) or 1.0
     middle = float(np.median(done))
+    distances = np.abs(done - middle)
+    spread = _DEVIATION * float(np.median(distances)) or float(distances.mean()) or 1.0
     # Clipped before the mean is taken, which one absurd loss would carry away otherwise.
     every = np.array([-loss for loss in losses if loss is not None])
     baseline = _running_mean(np.clip((every - middle) / spread, -_BOUND, _BOUND), decay)

@@ -59,12 +59,10 @@ class Outcomes:
         return max(self._values[number], min(self._hp.prob_to_value(start + u * (end - start)), highest))
 
     def number_of(self, value: Any) -> int:
-        """The outcome that a value belongs to; `SKIPPED` if none."""
+        """The outcome that a value belongs to, of a number out of range the nearest; `SKIPPED` if none."""
         values = self._values
         if not self._number:
             return values.index(value) if value in values else SKIPPED
-        if not isinstance(value, int | float) or not self._hp.min_value <= value <= self._hp.max_value:
-            return SKIPPED
         if self._lists:
             return min(range(len(values)), key=lambda number: abs(values[number] - value))
         if values[-1] < values[0]:
@@ -81,7 +79,9 @@ class Outcomes:
     def _edges(self, bins: int) -> list[tuple[Any, Any]]:
         if self._count is not None:
             return [(self._at(place), place) for place in (number * self._count // bins for number in range(bins))]
-        return [(self._hp.prob_to_value(share), share) for share in (number / bins for number in range(bins))]
+        # KerasTuner's own rounding may leave the range.
+        shares = [number / bins for number in range(bins)]
+        return [(max(self._hp.min_value, self._hp.prob_to_value(share)), share) for share in shares]
 
     def _at(self, place: int) -> Any:
         hp, count = self._hp, self._count or 1
