@@ -216,14 +216,14 @@ class TunerRun:
         """Lead the tuner through what was written down of another run; ours compute no proposal."""
         if isinstance(self.oracle, SeededOracle):
             # The driver's own way to go on calls it as little.
-            self.oracle.propose = _refuse_to_propose
+            self.oracle.__dict__["propose"] = _refuse_to_propose
         for event in record:
             if event.kind == "ask":
                 self._readmit(event)
             else:
                 self._do(event)
         if isinstance(self.oracle, SeededOracle):
-            del self.oracle.propose
+            del self.oracle.__dict__["propose"]
         return self
 
     def go_on(self, record: Iterable[Event]) -> TunerRun:

@@ -89,7 +89,7 @@ def crowding(front: list[tuple[float, ...]], index: int) -> float:
 @given(st.sets(st.integers(1, 100), min_size=2, max_size=8))
 def test_within_a_front_the_lonely_come_first(xs: set[int]) -> None:
     # No ties: on a falling curve nothing dominates anything.
-    front = [(float(x), 100.0 / x) for x in xs]
+    front: list[tuple[float, ...]] = [(float(x), 100.0 / x) for x in xs]
     ranks = rank(np.array(front))
     wanted = sorted(range(len(front)), key=lambda index: (-crowding(front, index), index))
 
