@@ -122,8 +122,7 @@ def _fresh(tuner: str) -> tuple[Hopper, Tuner, Books]:
     books = Books(
         project="p",
         tuner=tuner,
-        objective="val_accuracy",
-        direction="max",
+        objectives=[("val_accuracy", "max")],
         max_trials=_TRIALS,
         epochs=_EPOCHS,
         num_workers=_WORKERS,

@@ -130,8 +130,7 @@ def _fresh(folder: Path, trials: int) -> tuple[Hopper, Tuner, Books]:
     books = Books(
         project="p",
         tuner="random",
-        objective="val_accuracy",
-        direction="max",
+        objectives=[("val_accuracy", "max")],
         max_trials=trials,
         epochs=_EPOCHS,
         num_workers=_WORKERS,

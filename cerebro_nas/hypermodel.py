@@ -153,16 +153,23 @@ class HyperHyperModel:
         seed: int | None = None,
         visit_order: str | None = None,
         unit_timeout: float | None = None,
+        time_budget: Any = None,
+        max_epochs_total: int | None = None,
+        target: float | None = None,
+        stoppers: Any = None,
+        max_flops: int | None = None,
+        max_latency_ms: float | None = None,
         force_fields: Sequence[str] | None = None,
         **options: Any,
     ) -> None:
         """Choose the search algorithm.
 
         Args:
-            tuner: `"greedy"`, `"random"`, `"grid"` (also `"randomsearch"`, `"gridsearch"`), or a
-                `keras_tuner.Oracle`.
+            tuner: `"greedy"`, `"random"`, `"grid"`, `"bayesian"`, `"tpe"`, `"multivariate_tpe"`, `"cmaes"`, `"sobol"`,
+                `"hyperband"`, `"asha"`, `"bohb"`, `"pbt"`, `"evolution"`, `"differential_evolution"`, `"rl"`, or a
+                `keras_tuner.Oracle`. docs/tuners.md says which one when.
             hyperparameters: entries that replace those of the graph with the same name, `Fixed` ones say.
-            objective: see the constructor.
+            objective: see the constructor; a list of several is searched for what no other trial dominates.
             max_trials: see the constructor.
             overwrite: see the constructor.
             parallelism: live trials at a time; twice the number of workers by default.
@@ -175,9 +182,17 @@ class HyperHyperModel:
                 on the number of workers.
             unit_timeout: seconds that one sub-epoch may take; by default ten times what is expected of it, and then
                 only if it makes no step for five minutes.
+            time_budget: what the search may take, `"4h"`, `"90m"`, or seconds; then it ends with what it has.
+            max_epochs_total: epochs that all trials together may be trained.
+            target: value of the objective that is good enough: the search ends once a trial reaches it.
+            stoppers: rules that stop trials early, from `cerebro_nas.stoppers`, or `"median"`, `"learning_curve"`.
+            max_flops: floating point operations that a candidate may take at most for one row.
+            max_latency_ms: milliseconds that a row may take at most in an evaluation; slower candidates fail.
             force_fields: what may differ from the search that is gone on with: any of `tuner`, `tuner_options`,
-                `hyperparameters`, `seed`, `batch_size`, `epochs`, `max_model_size`, `visit_order`.
-            **options: further arguments of the tuner: `exploration`, `cold_start`, `initial_hps` for greedy.
+                `hyperparameters`, `seed`, `batch_size`, `epochs`, `max_model_size`, `visit_order`, `stoppers`,
+                `max_flops`, `max_latency_ms`.
+            **options: further arguments of the tuner: `initial_hps`, configurations that are tried first, and its own
+                (docs/tuners.md): `exploration` and `cold_start` for greedy, `factor` for hyperband, and so on.
 
         Raises:
             ConfigError: called before `resource_bind`, or an argument cannot be used.
@@ -197,6 +212,12 @@ class HyperHyperModel:
             seed=seed,
             visit_order=visit_order,
             unit_timeout=unit_timeout,
+            time_budget=time_budget,
+            max_epochs_total=max_epochs_total,
+            target=target,
+            stoppers=stoppers,
+            max_flops=max_flops,
+            max_latency_ms=max_latency_ms,
             force_fields=force_fields,
         )
         settings.check()
@@ -296,7 +317,8 @@ class HyperHyperModel:
         with self._claim() as claim:
             self._prepare(df, arguments, claim.session)
         self._configure(arguments)
-        self._tuner = self._make_tuner(self._settings, self._space.explore(self._settings.hyperparameters), None)
+        space = self._space.explore(self._settings.hyperparameters)
+        self._tuner = self._make_tuner(self._settings, space, None, arguments.epochs)
 
     def test_tuner_space(
         self, df: DataFrame, input_shape: Sequence[int] | int | None = None
@@ -430,7 +452,7 @@ class HyperHyperModel:
             search.check_verbose(verbose)
         self._check_tuner(self._settings)
         self._space.check_labels(resources.label_columns)
-        search.check_objective(make_objective(self.objective).name, self._space)
+        search.check_objective(make_objective(self.objective), self._space)
 
     def _check_tuner(self, settings: search.Settings) -> None:
         """Have a tuner made, so that a wrong argument is told now; `fit` makes it anew once the space is known."""
@@ -438,10 +460,14 @@ class HyperHyperModel:
 
         # An oracle is left alone: it is the user's object, and its state would change.
         if not isinstance(settings.tuner, keras_tuner.Oracle):
-            self._make_tuner(settings, None, None).close()
+            self._make_tuner(settings, None, None, None).close()
 
     def _make_tuner(
-        self, settings: search.Settings, space: keras_tuner.HyperParameters | None, directory: str | None
+        self,
+        settings: search.Settings,
+        space: keras_tuner.HyperParameters | None,
+        directory: str | None,
+        epochs: int | None,
     ) -> Tuner:
         from cerebro_nas.tuners import make_tuner
 
@@ -453,6 +479,8 @@ class HyperHyperModel:
             hyperparameters=space,
             seed=self._seed,
             parallelism=settings.parallelism or 2 * resources.backend.num_workers,
+            max_epochs=epochs,
+            num_shards=resources.num_shards,
             directory=directory,
             **settings.tuner_options,
         )
@@ -480,7 +508,8 @@ class HyperHyperModel:
         return search.SearchClaim(store, self.directory, data=data, overwrite=bool(self._settings.overwrite))
 
     def _has_ended(self, claim: search.SearchClaim, arguments: FitArguments) -> bool:
-        return claim.has_ended({"max_trials": self._settings.max_trials, "epochs": arguments.epochs})
+        limits = {"max_trials": self._settings.max_trials, "epochs": arguments.epochs}
+        return claim.has_ended({**limits, "budgets": self._settings.budgets.to_dict()})
 
     def _prepare(self, df: DataFrame, arguments: FitArguments, session: dict[str, Any] | None = None) -> None:
         self._prepared = search.prepare(
@@ -496,6 +525,7 @@ class HyperHyperModel:
         if self._prepared is None:
             raise CerebroNasError("The data must be prepared before the search space is configured.")
         self._space.max_model_size = self._settings.max_model_size
+        self._space.max_flops = self._settings.max_flops
         self._space.configure(self._prepared, batch_size=arguments.batch_size, epochs=arguments.epochs)
 
     def _search(
@@ -518,7 +548,7 @@ class HyperHyperModel:
         if self._tuner is not None:
             self._tuner.close()
         space = self._space.explore(self._settings.hyperparameters)
-        self._tuner = self._make_tuner(self._settings, space, f"{plan.directory}/tuner")
+        self._tuner = self._make_tuner(self._settings, space, f"{plan.directory}/tuner", arguments.epochs)
         self._result = search.run_search(plan, self._tuner)
         return self._result
 
@@ -562,6 +592,9 @@ class HyperHyperModel:
             rules=rules,
             logdirs=logdirs,
             verbose=verbose,
+            stoppers=self._settings.rules,
+            budgets=self._settings.budgets,
+            max_latency_ms=self._settings.max_latency_ms,
         )
 
 

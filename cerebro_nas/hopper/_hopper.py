@@ -238,6 +238,16 @@ class Hopper:
         """Train units of a pass over all shards."""
         return self._table.num_train
 
+    @property
+    def has_live_trials(self) -> bool:
+        """Whether any trial is live; paused ones are not."""
+        return bool(self._live)
+
+    def state_of(self, trial: str) -> t.StateRef | None:
+        """Where the state of a live or paused trial is; None for any other."""
+        found = self._live.get(trial) or self._paused.get(trial)
+        return None if found is None else found.state
+
     def plan_of(self, trial: str) -> t.TrialPlan:
         """The plan of a paused trial.
 

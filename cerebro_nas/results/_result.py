@@ -31,6 +31,7 @@ class ModelSelectionResult:
         schedule_log: every unit as it ran.
         stopped_because: why the search ended, in words.
         directory: where the search's files are.
+        others: further objectives, each with its direction.
     """
 
     def __init__(
@@ -44,10 +45,12 @@ class ModelSelectionResult:
         schedule_log: Sequence[ScheduleEntry],
         stopped_because: str,
         directory: str,
+        others: Sequence[tuple[str, Direction]] = (),
     ) -> None:
         self._records = tuple(records)
         self._objective = objective
         self._direction: Direction = direction
+        self._others = tuple(others)
         self._source = source
         self.schedule = schedule
         self.schedule_log = schedule_log
@@ -99,7 +102,7 @@ class ModelSelectionResult:
 
     def leaderboard(self) -> pd.DataFrame:
         """All trials as a pandas DataFrame, best first (see `cerebro_nas.tracking.leaderboard` for the columns)."""
-        return leaderboard(self._records, self._objective, self._direction)
+        return leaderboard(self._records, self._objective, self._direction, others=self._others)
 
     def keras(self) -> keras.Model:
         """The best trial as a compiled Keras model."""

@@ -1,10 +1,11 @@
 """One search: the loop between tuner, scheduler and backend, its books, and the settings it starts from."""
 
+from cerebro_nas.search._asking import trial_seed
 from cerebro_nas.search._books import Books
+from cerebro_nas.search._budgets import Budgets
 from cerebro_nas.search._claim import SearchClaim
 from cerebro_nas.search._driver import SearchDriver
 from cerebro_nas.search._driver import SearchParts
-from cerebro_nas.search._driver import trial_seed
 from cerebro_nas.search._identity import FORCEABLE
 from cerebro_nas.search._identity import began_with
 from cerebro_nas.search._identity import check_data
@@ -32,6 +33,7 @@ from cerebro_nas.search._watch import Watch
 
 __all__ = [
     "Books",
+    "Budgets",
     "FORCEABLE",
     "FitArguments",
     "Ledger",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
 
+from cerebro_nas.stoppers import Curve
 from cerebro_nas.tracking import BestTrial
 from cerebro_nas.tracking import Direction
 from cerebro_nas.tracking import FinishedTrial
@@ -20,6 +23,7 @@ from cerebro_nas.tracking import short_hyperparameters
 
 if TYPE_CHECKING:
     from cerebro_nas.hopper import Snapshot
+    from cerebro_nas.hopper import Unit
     from cerebro_nas.hopper import UnitReport
 
 _FINAL = ("COMPLETED", "STOPPED", "FAILED", "REJECTED")
@@ -31,7 +35,8 @@ class Books:
     Args:
         project: name of the project.
         tuner: name of the tuner.
-        objective: metric that is optimised; `direction` the way.
+        objectives: metrics that are optimised, each with its direction; the first decides which epoch of a trial is its
+            best, and which trial comes first.
         max_trials: trials at most, None for no limit.
         epochs: epochs of a trial at most.
         num_workers: workers that are expected.
@@ -42,16 +47,15 @@ class Books:
         *,
         project: str,
         tuner: str,
-        objective: str,
-        direction: Direction,
+        objectives: Sequence[tuple[str, Direction]],
         max_trials: int | None,
         epochs: int,
         num_workers: int,
     ) -> None:
         self.project = project
         self.tuner = tuner
-        self.objective = objective
-        self.direction: Direction = direction
+        self.objectives = tuple(objectives)
+        self.objective, self.direction = self.objectives[0]
         self.max_trials = max_trials
         self.epochs = epochs
         self._num_workers = num_workers
@@ -74,19 +78,66 @@ class Books:
         """The best trial so far."""
         return self._best
 
-    def open(self, trial: str, hyperparameters: Mapping[str, Any], parameters: int | None = None) -> None:
+    def open(
+        self,
+        trial: str,
+        hyperparameters: Mapping[str, Any],
+        cost: TrialCost | None = None,
+        parent: str = "",
+        note: Mapping[str, Any] | None = None,
+    ) -> None:
         """Begin the record of a trial."""
         self._records[trial] = TrialRecord(
-            trial=trial, status="WAITING", hyperparameters=dict(hyperparameters), cost=TrialCost(parameters=parameters)
+            trial=trial,
+            status="WAITING",
+            hyperparameters=dict(hyperparameters),
+            cost=cost or TrialCost(),
+            parent=parent,
+            note=dict(note or {}),
         )
 
-    def unit(self, worker: str, trial: str, report: UnitReport) -> None:
+    def unit(self, worker: str, unit: Unit, report: UnitReport) -> None:
         """Count a unit that was done."""
+        trial = unit.trial
         self._busy[worker] = self._busy.get(worker, 0.0) + report.busy_seconds
         self._units[worker] = self._units.get(worker, 0) + 1
         record = self._records[trial]
         cost = replace(record.cost, seconds=record.cost.seconds + report.seconds, units=record.cost.units + 1)
+        if unit.phase == "evaluate" and report.rows:
+            latency = 1000.0 * report.busy_seconds / report.rows
+            # The least one: whatever else the machine did can only have made it longer.
+            cost = replace(cost, latency_ms=min(latency, math.inf if cost.latency_ms is None else cost.latency_ms))
         self._records[trial] = replace(record, status="RUNNING", cost=cost)
+
+    def with_measures(self, trial: str, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Metrics of an epoch, with those measures of the candidate that are objectives."""
+        cost = self._records[trial].cost
+        measures = {"parameters": cost.parameters, "flops": cost.flops, "latency_ms": cost.latency_ms}
+        wanted = {name for name, _ in self.objectives}
+        found = {name: float(value) for name, value in measures.items() if name in wanted and value is not None}
+        return {**metrics, **found}
+
+    def pause(self, trial: str) -> None:
+        """The trial waits to be promoted."""
+        self._records[trial] = replace(self._records[trial], status="PAUSED")
+
+    def curves(self) -> dict[str, Curve]:
+        """The objective of every trial that was built, over its epochs."""
+        return {
+            name: Curve(
+                tuple(metrics.get(self.objective, math.nan) for metrics in record.history),
+                record.status in ("COMPLETED", "STOPPED"),
+                self.direction,
+                self.epochs,
+            )
+            for name, record in self._records.items()
+            if record.status not in ("FAILED", "REJECTED")
+        }
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs of all trials together."""
+        return sum(record.cost.epochs for record in self._records.values())
 
     def epoch(self, trial: str, epoch: int, metrics: dict[str, float]) -> bool:
         """Enter the metrics of an epoch; say whether it is the trial's best so far."""
@@ -136,7 +187,8 @@ class Books:
     def _counts(self, snapshot: Snapshot) -> TrialCounts:
         ended = TrialCounts.of(record.status for record in self._records.values() if record.status in _FINAL)
         running = sum(trial.units_done > 0 or trial.worker is not None for trial in snapshot.trials)
-        return replace(ended, running=running, waiting=len(snapshot.trials) - running)
+        paused = sum(record.status == "PAUSED" for record in self._records.values())
+        return replace(ended, running=running, waiting=len(snapshot.trials) - running + paused)
 
     def _workers(self, snapshot: Snapshot, elapsed: float) -> tuple[WorkerView, ...]:
         running = {w.worker: w.unit for w in snapshot.workers}

@@ -6,9 +6,7 @@ in the journal before anything follows from it, so that a search whose driver di
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import zlib
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +18,6 @@ from typing import Protocol
 from cerebro_nas.backend import DropCommand
 from cerebro_nas.backend import LoadCommand
 from cerebro_nas.backend import RunCommand
-from cerebro_nas.errors import BuildError
 from cerebro_nas.errors import ResumeMismatchError
 from cerebro_nas.errors import SearchAborted
 from cerebro_nas.errors import StoreError
@@ -31,12 +28,15 @@ from cerebro_nas.hopper import Hopper
 from cerebro_nas.hopper import RunUnit
 from cerebro_nas.hopper import StateStored
 from cerebro_nas.hopper import TrialFinished
-from cerebro_nas.hopper import TrialPlan
 from cerebro_nas.hopper import TrialStatus
 from cerebro_nas.hopper import UnitFailed
 from cerebro_nas.hopper import WorkerExcluded
 from cerebro_nas.hopper import WorkerJoined
 from cerebro_nas.hopper import WorkerLost
+from cerebro_nas.search._asking import Asking
+from cerebro_nas.search._asking import digest
+from cerebro_nas.search._asking import trial_seed
+from cerebro_nas.search._budgets import Budgets
 from cerebro_nas.search._keeping import MarkBest
 from cerebro_nas.search._keeping import Remove
 from cerebro_nas.search._ledger import Ledger
@@ -44,8 +44,6 @@ from cerebro_nas.search._records import event_data
 from cerebro_nas.search._records import unit_data
 from cerebro_nas.search._replay import replay
 from cerebro_nas.search._watch import Watch
-from cerebro_nas.tuners import TrialSuggestion
-from cerebro_nas.tuners import Wait
 from cerebro_nas.worker import CandidateSpec
 
 if TYPE_CHECKING:
@@ -57,6 +55,7 @@ if TYPE_CHECKING:
     from cerebro_nas.search._books import Books
     from cerebro_nas.search._signals import StopSignals
     from cerebro_nas.search._stopping import StoppingRule
+    from cerebro_nas.stoppers import Stopper
     from cerebro_nas.storage import Janitor
     from cerebro_nas.storage import StateFiles
     from cerebro_nas.tracking import Reporter
@@ -90,9 +89,12 @@ class SearchParts:
         states: their states in the store; `janitor` removes those that are not needed.
         books: their records.
         reporter: shows them.
-        rules: early stopping of a candidate.
+        rules: early stopping of a candidate, by its own metrics.
         boards: loggers for TensorBoard.
         seed: seed of the search.
+        stoppers: early stopping of a candidate, by how others do.
+        budgets: what the search may use up.
+        max_latency_ms: a candidate that takes longer for a row fails.
         session: what the journal's record of this session says beside the limits.
         signals: whether the user wants the search to end early, None: nobody can say so.
         heartbeat: called at every turn; raises to stop a driver that another one has replaced.
@@ -111,6 +113,9 @@ class SearchParts:
     rules: Sequence[StoppingRule]
     boards: Sequence[TensorBoardLogger]
     seed: int
+    stoppers: Sequence[Stopper] = ()
+    budgets: Budgets = field(default_factory=Budgets)
+    max_latency_ms: float | None = None
     session: dict[str, Any] = field(default_factory=dict)
     signals: StopSignals | None = None
     heartbeat: Callable[[], None] = lambda: None
@@ -130,9 +135,15 @@ class SearchDriver:
         self._ledger = Ledger(parts.hopper, parts.tuner, parts.books)
         self._specs: dict[str, CandidateSpec] = {}
         self._errors: dict[str, int] = {}
+        self._asking = Asking(parts, self._ledger, self._specs, self._note, self.now)
         self._succeeded = False
         self._told = False
-        self._limits = {"max_trials": parts.books.max_trials, "epochs": parts.books.epochs}
+        self._because = ""
+        self._limits: dict[str, Any] = {
+            "max_trials": parts.books.max_trials,
+            "epochs": parts.books.epochs,
+            "budgets": parts.budgets.to_dict(),
+        }
         self._actions: dict[type, Callable[..., None]] = {
             EpochFinished: self._epoch_finished,
             TrialFinished: self._trial_finished,
@@ -182,6 +193,7 @@ class SearchDriver:
                 self._take(event)
             self._settle()
             self._watch()
+            self._check_budgets()
             self._parts.heartbeat()
             self._parts.journal.commit()
             self._show()
@@ -231,8 +243,8 @@ class SearchDriver:
     def _set_limits(self) -> None:
         settings = {"limits": self._limits, "parallelism": self._parallelism}
         now = self._note("session", {**self._parts.session, **settings})
-        if self._resumed:
-            self._ledger.set_limits(self._limits["max_trials"], self._limits["epochs"] or 1, self._parallelism, now)
+        limits = self._limits
+        self._ledger.set_limits(limits["max_trials"], limits["epochs"], limits["budgets"], self._parallelism, now)
 
     def _saved_spec(self, trial: str) -> CandidateSpec:
         """The candidate as it was built; built again, from the same values and seed, where the file is no good."""
@@ -243,13 +255,15 @@ class SearchDriver:
         except (StoreError, ValueError, KeyError, TypeError) as error:
             _LOGGER.warning("The specification of trial %s is built again: %s", trial, error)
         else:
-            if _digest(text) == self._ledger.digests[trial]:
+            if digest(text) == self._ledger.digests[trial]:
                 return found
             _LOGGER.warning("The specification of trial %s was changed, and is built again.", trial)
         hyperparameters = parts.tuner.oracle.trials[trial].hyperparameters.copy()
         spec = parts.space.build(hyperparameters, trial=trial, seed=trial_seed(parts.seed, trial))
+        parent, name = self._ledger.keeping.parent_of(trial)
+        spec = spec.with_parent(parent, name)
         text = spec.to_json()
-        if _digest(text) != self._ledger.digests[trial]:
+        if digest(text) != self._ledger.digests[trial]:
             raise ResumeMismatchError(
                 f"Trial {trial} is under way, its specification is lost, and what is built from its hyperparameters "
                 "now is another model. Use the versions of Keras and AutoKeras that it began with, or overwrite=True "
@@ -296,9 +310,8 @@ class SearchDriver:
             if self._is_stopping():
                 return
             self._dispatch()
-            if not ledger.asked or ledger.finished:
+            if not ledger.asked or ledger.finished or not self._asking.ask():
                 return
-            self._ask_one()
 
     def _dispatch(self) -> None:
         parts = self._parts
@@ -309,7 +322,7 @@ class SearchDriver:
                 continue
             self._note("run", {"worker": command.worker, "unit": unit_data(command.unit)}, now)
             spec = self._specs[command.unit.trial]
-            parts.backend.submit(command.worker, RunCommand(command.unit, command.state, spec))
+            parts.backend.submit(command.worker, RunCommand(command.unit, command.state, spec, command.keep))
 
     def _watch(self) -> None:
         """See to what takes too long."""
@@ -346,49 +359,24 @@ class SearchDriver:
         busy = any(worker.unit is not None for worker in self._parts.hopper.snapshot().workers)
         return not busy or signals.patience_is_over()
 
-    # --- new trials ---------------------------------------------------------------------------------------------------
+    # --- budgets ------------------------------------------------------------------------------------------------------
 
-    def _ask_one(self) -> None:
-        ledger = self._ledger
-        if ledger.exhausted:
-            ledger.asked = 0
+    def _check_budgets(self) -> None:
+        """End the search, with what it has, once something that was limited is used up."""
+        parts, ledger = self._parts, self._ledger
+        if ledger.finished or self._because:
             return
-        answer = self._parts.tuner.ask()
-        if isinstance(answer, TrialSuggestion):
-            self._add(answer)
-        elif isinstance(answer, Wait):
-            ledger.defer(self._note("wait", {}))
-        else:
-            ledger.exhaust(self._note("exhausted", {}))
-
-    def _add(self, suggestion: TrialSuggestion) -> None:
-        parts, trial, ledger = self._parts, suggestion.trial_id, self._ledger
-        values = {name: _plain(value) for name, value in suggestion.values.items()}
-        try:
-            spec = parts.space.build(suggestion.hyperparameters, trial=trial, seed=trial_seed(parts.seed, trial))
-        except BuildError as error:
-            _LOGGER.info("Trial %s was rejected (%s): %s", trial, error.reason, error)
-            record = {"reason": error.reason, "message": str(error), "parameters": error.parameters}
-            self._note("rejected", {"trial": trial, "values": values, **record})
-            ledger.reject(trial, values, error.reason, str(error), error.parameters)
+        best = parts.books.best
+        spent = parts.budgets.spent(
+            self.now(), parts.books.epochs_done, None if best is None else best.value, parts.books.direction
+        )
+        if spent is None:
             return
-        self._specs[trial] = spec
-        text = spec.to_json()
-        parts.states.write_spec(trial, text)
-        plan = TrialPlan(trial=trial, epochs=parts.books.epochs, cost=float(max(1, spec.parameters)))
-        described: dict[str, Any] = {
-            "parameters": spec.parameters,
-            "epochs": plan.epochs,
-            "cost": plan.cost,
-            "spec": _digest(text),
-        }
-        now = self._note("trial", {"trial": trial, "values": values, **described})
-        ledger.add(plan, values, spec.parameters, described["spec"], now)
-        for board in parts.boards:
-            board.trial_started(trial, suggestion.values)
-        if parts.tuner.exhausted:
-            # The scheduler plans the end of a search better the earlier it knows of it.
-            ledger.exhaust(self._note("exhausted", {}))
+        self._because = spent
+        ledger.exhaust(self._note("exhausted", {"reason": spent}))
+        for trial in parts.hopper.snapshot().trials:
+            self._stop(trial.trial, TrialStatus.STOPPED, "budget")
+        self._settle()
 
     # --- what the scheduler says --------------------------------------------------------------------------------------
 
@@ -400,9 +388,26 @@ class SearchDriver:
             return
         for board in parts.boards:
             board.epoch_finished(trial, command.epoch, command.metrics)
-        history = parts.books[trial].history
-        if any(rule.should_stop(history) for rule in parts.rules):
+        record = parts.books[trial]
+        latency = record.cost.latency_ms
+        if parts.max_latency_ms is not None and latency is not None and latency > parts.max_latency_ms:
+            self._ledger.failures[trial] = f"{latency:.3g} ms a row are more than max_latency_ms={parts.max_latency_ms}"
+            self._stop(trial, TrialStatus.FAILED, "too_slow")
+        elif any(rule.should_stop(record.history) for rule in parts.rules):
             self._stop(trial, TrialStatus.STOPPED, "early_stopping")
+        elif parts.stoppers:
+            self._ask_stoppers(trial)
+
+    def _ask_stoppers(self, trial: str) -> None:
+        parts = self._parts
+        curves = parts.books.curves()
+        curve = curves.pop(trial)
+        for stopper in parts.stoppers:
+            reason = stopper.should_stop(curve, curves)
+            if reason is not None:
+                parts.reporter.message(f"Trial {trial} is stopped: {reason}.")
+                self._stop(trial, TrialStatus.STOPPED, type(stopper).__name__)
+                return
 
     def _stop(self, trial: str, status: TrialStatus, reason: str) -> None:
         now = self._note("stop", {"trial": trial, "status": status.value, "reason": reason})
@@ -461,6 +466,8 @@ class SearchDriver:
             parts.reporter.update(parts.books.view(parts.hopper.snapshot(), now))
 
     def _reason(self) -> str:
+        if self._because:
+            return self._because
         limit = self._parts.books.max_trials
         given = sum(record.status != TrialStatus.REJECTED.value for record in self._parts.books.records)
         if limit is not None and given >= limit:
@@ -468,22 +475,8 @@ class SearchDriver:
         return "the tuner has no further trial"
 
 
-def trial_seed(seed: int, trial: str) -> int:
-    """Seed of a trial's weights, 31 bits; it follows from the search's seed and the trial's name."""
-    return zlib.crc32(f"{seed}/{trial}".encode()) & 0x7FFFFFFF
-
-
 def _ignore(command: Command) -> None:
     """The ledger has entered it, and nothing else follows."""
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    """A value of a hyperparameter as JSON has it: NumPy's numbers become Python's."""
-    return value.item() if hasattr(value, "item") else value
 
 
 def _first_line(message: str) -> str:

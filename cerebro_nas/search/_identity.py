@@ -31,6 +31,9 @@ FORCEABLE = (
     "epochs",
     "max_model_size",
     "visit_order",
+    "stoppers",
+    "max_flops",
+    "max_latency_ms",
 )
 
 _SHOWN = 12
@@ -85,13 +88,14 @@ def describe_search(
 ) -> dict[str, Any]:
     """What makes a search this one, as plain values; the space must be configured."""
     from cerebro_nas.tuners import make_objective
+    from cerebro_nas.tuners import objectives_of
 
-    goal = make_objective(objective)
+    goals = [{"name": part.name, "direction": part.direction} for part in objectives_of(make_objective(objective))]
     entries = settings.hyperparameters.space if settings.hyperparameters is not None else ()
     tuner = settings.tuner
     described = {
         "graph": space.describe(),
-        "objective": {"name": goal.name, "direction": goal.direction},
+        "objective": goals[0] if len(goals) == 1 else {str(number): goal for number, goal in enumerate(goals)},
         "data": {**data.settings, "fingerprint": data.fingerprint},
         "tuner": tuner if isinstance(tuner, str) else type(tuner).__qualname__,
         "tuner_options": settings.tuner_options,
@@ -101,6 +105,9 @@ def describe_search(
         "epochs": arguments.epochs,
         "max_model_size": settings.max_model_size,
         "visit_order": settings.visit_order,
+        "stoppers": [{"rule": type(rule).__name__, **rule.to_dict()} for rule in settings.rules] or None,
+        "max_flops": settings.max_flops,
+        "max_latency_ms": settings.max_latency_ms,
     }
     # As the journal will give it back.
     found: dict[str, Any] = json.loads(json.dumps(described, default=str))

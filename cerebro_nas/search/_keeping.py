@@ -68,6 +68,7 @@ class Keeping:
         self._marked: dict[str, MarkBest] = {}
         self._trained: dict[str, tuple[Unit, str]] = {}
         self._ended: set[str] = set()
+        self._pins: dict[str, tuple[str, str]] = {}
 
     @property
     def pending(self) -> tuple[str, ...]:
@@ -97,6 +98,29 @@ class Keeping:
         self._ended.add(trial)
         return self._changes(trial)
 
+    def pin(self, child: str, parent: str, name: str) -> None:
+        """`child` begins with the state `name` of `parent`, and may have to begin again."""
+        self._pins[child] = (parent, name)
+
+    def unpin(self, child: str) -> list[Change]:
+        """`child` has ended."""
+        parent, _ = self._pins.pop(child, ("", ""))
+        if not parent:
+            return []
+        return [KeepOnly(parent, self._kept(parent))] if parent in self._ended else self._superseded(parent)
+
+    def parent_of(self, child: str) -> tuple[str, str]:
+        """The parent of a trial and the name of the state that it begins with; empty if it begins afresh."""
+        return self._pins.get(child, ("", ""))
+
+    def best_name(self, trial: str) -> str:
+        """Name of the best state of a trial that the store has, `""` if there is none."""
+        return self._marked[trial].name if trial in self._marked else ""
+
+    def _kept(self, trial: str) -> tuple[str, ...]:
+        """States that are needed whatever becomes of the trial itself."""
+        return (*self._marked_name(trial), *(name for parent, name in self._pins.values() if parent == trial))
+
     def lost(self, worker: str) -> tuple[list[Change], list[str]]:
         """A worker is gone with the states it held.
 
@@ -115,10 +139,10 @@ class Keeping:
         changes: list[Change] = list(self._marked.values())
         for trial in sorted({*self._names, *self._ended}):
             if trial in self._ended:
-                changes.append(KeepOnly(trial, self._marked_name(trial)))
+                changes.append(KeepOnly(trial, self._kept(trial)))
             else:
                 names = (name for _, name in self._names[trial].values())
-                changes.append(KeepOnly(trial, tuple(dict.fromkeys([*names, *self._marked_name(trial)]))))
+                changes.append(KeepOnly(trial, tuple(dict.fromkeys([*names, *self._kept(trial)]))))
         return changes
 
     def _marked_name(self, trial: str) -> tuple[str, ...]:
@@ -140,14 +164,14 @@ class Keeping:
         if trial not in self._wanted:
             self._names.pop(trial, None)
             self._trained.pop(trial, None)
-            changes.append(KeepOnly(trial, self._marked_name(trial)))
+            changes.append(KeepOnly(trial, self._kept(trial)))
         return changes
 
     def _superseded(self, trial: str) -> list[Change]:
         """States older than any that the trial may go back to, except the best one."""
         names, needed = self._names.get(trial, {}), set(self._needed(trial))
         oldest = min((generation for generation, name in names.values() if name in needed), default=0)
-        spared = {*needed, *self._marked_name(trial)}
+        spared = {*needed, *self._kept(trial)}
         gone = {unit: name for unit, (generation, name) in names.items() if generation < oldest and name not in spared}
         for unit in gone:
             del names[unit]

@@ -26,7 +26,9 @@ from cerebro_nas.hopper import SearchFinished
 from cerebro_nas.hopper import StateStored
 from cerebro_nas.hopper import TrialAdded
 from cerebro_nas.hopper import TrialFinished
+from cerebro_nas.hopper import TrialPaused
 from cerebro_nas.hopper import TrialPlan
+from cerebro_nas.hopper import TrialPromoted
 from cerebro_nas.hopper import TrialsDeferred
 from cerebro_nas.hopper import TrialStatus
 from cerebro_nas.hopper import TrialStopRequested
@@ -35,12 +37,14 @@ from cerebro_nas.hopper import UnitDone
 from cerebro_nas.hopper import UnitFailed
 from cerebro_nas.hopper import WorkerLost
 from cerebro_nas.search._keeping import Keeping
+from cerebro_nas.tracking import TrialCost
 
 if TYPE_CHECKING:
     from cerebro_nas.backend import BackendEvent
     from cerebro_nas.hopper import Hopper
     from cerebro_nas.search._books import Books
     from cerebro_nas.search._keeping import Change
+    from cerebro_nas.search._trials import NewTrial
     from cerebro_nas.tuners import Tuner
 
 
@@ -56,6 +60,7 @@ class Ledger:
         asked: trials that the scheduler asked for and has not got.
         exhausted: the tuner has no more.
         finished: every trial has ended.
+        budgets: what may be used up, as plain values.
         failures: what the last failure of a unit of a trial said.
         keeping: which stored states are needed.
         digests: SHA-256 of the specifications of live trials.
@@ -69,6 +74,7 @@ class Ledger:
         self.asked = 0
         self.exhausted = False
         self.finished = False
+        self.budgets: Mapping[str, Any] = {}
         self.failures: dict[str, str] = {}
         self.keeping = Keeping(hopper.stored_names)
         self.best_lost: list[str] = []
@@ -83,7 +89,7 @@ class Ledger:
         """A backend said something."""
         if isinstance(event, UnitDone) and self.hopper.is_running(event.worker, event.unit):
             # Only a report that the scheduler accepts is entered, and it accepts those of units that run now.
-            self.books.unit(event.worker, event.unit.trial, event.report)
+            self.books.unit(event.worker, event.unit, event.report)
             if event.unit.phase == "train":
                 self.keeping.trained(event.worker, event.unit)
         elif isinstance(event, UnitFailed):
@@ -97,13 +103,22 @@ class Ledger:
             # After the scheduler, who says which states it may still go back to.
             self._changes += self.keeping.stored(event.unit, event.generation, event.name)
 
-    def add(self, plan: TrialPlan, values: Mapping[str, Any], parameters: int, digest: str, now: float) -> None:
-        """The tuner gave a trial, and its candidate was built; `digest` is that of its specification."""
-        self.digests[plan.trial] = digest
-        self.tuner.accept(plan.trial)
+    def add(self, new: NewTrial, now: float) -> None:
+        """The tuner gave a trial, and its candidate was built."""
+        trial = new.plan.trial
+        self.digests[trial] = new.digest
+        self.tuner.accept(trial)
         self.asked -= 1
-        self.books.open(plan.trial, values, parameters)
-        self._feed(TrialAdded(plan), now)
+        cost = TrialCost(parameters=new.parameters, flops=new.flops)
+        self.books.open(trial, new.values, cost, new.parent, new.note)
+        if new.parent:
+            self.keeping.pin(trial, new.parent, new.parent_state)
+        self._feed(TrialAdded(new.plan), now)
+
+    def promote(self, plan: TrialPlan, now: float) -> None:
+        """The tuner wants a paused trial to go on."""
+        self.asked -= 1
+        self._feed(TrialPromoted(plan), now)
 
     def reject(self, trial: str, values: Mapping[str, Any], reason: str, message: str, parameters: int | None) -> None:
         """The tuner gave a trial whose candidate cannot be built or is too large.
@@ -115,6 +130,10 @@ class Ledger:
         self.books.close(trial, TrialStatus.REJECTED.value, reason)
         # An oversized candidate's count is known to the error, so that the tuner can name the smallest seen.
         self.tuner.reject(trial, message, parameters)
+
+    def dismiss(self, trial: str, reason: str, now: float) -> None:
+        """The tuner gives up a paused trial."""
+        self.stop(trial, TrialStatus.STOPPED, reason, now)
 
     def defer(self, now: float) -> None:
         """The tuner has no trial for now."""
@@ -134,14 +153,16 @@ class Ledger:
         """A trial ends for a reason of its own."""
         self._feed(TrialStopRequested(trial, status, reason), now)
 
-    def set_limits(self, max_trials: int | None, epochs: int, parallelism: int, now: float) -> None:
+    def set_limits(
+        self, max_trials: int | None, epochs: int, budgets: Mapping[str, Any], parallelism: int, now: float
+    ) -> None:
         """A driver begins with these limits, which may be higher than those before, and so many live trials."""
         self.hopper.set_parallelism(parallelism)
         self.tuner.forget_rejections()
         self.books.epochs = epochs
-        if max_trials == self.books.max_trials:
+        if (max_trials, budgets) == (self.books.max_trials, self.budgets):
             return
-        self.books.max_trials = max_trials
+        self.books.max_trials, self.budgets = max_trials, budgets
         self.tuner.raise_limit(max_trials)
         if self.exhausted and not self.tuner.exhausted:
             self.exhausted = self.finished = False
@@ -156,6 +177,8 @@ class Ledger:
         command = self._waiting.popleft()
         if isinstance(command, EpochFinished):
             self._epoch_finished(command)
+        elif isinstance(command, TrialPaused):
+            self._trial_paused(command.trial)
         elif isinstance(command, TrialFinished):
             command = self._trial_finished(command)
         elif isinstance(command, SearchFinished):
@@ -183,23 +206,30 @@ class Ledger:
         self.extend(self.hopper.handle(event, now))
 
     def _epoch_finished(self, command: EpochFinished) -> None:
-        trial, problem = command.trial, self._problem(command)
+        trial = command.trial
+        metrics = self.books.with_measures(trial, command.metrics)
+        problem = self._problem(metrics, command.epoch)
         if problem is not None:
             # After its last epoch a trial has ended already, and is told apart when that is taken up.
             self._spoiled[trial], self.failures[trial] = problem
             return
-        self.tuner.report(trial, command.epoch, command.metrics)
-        if self.books.epoch(trial, command.epoch, command.metrics):
+        self.tuner.report(trial, command.epoch, metrics)
+        if self.books.epoch(trial, command.epoch, metrics):
             self._changes += self.keeping.best(trial, command.made_by, command.generation, command.epoch)
 
-    def _problem(self, command: EpochFinished) -> tuple[str, str] | None:
+    def _problem(self, metrics: Mapping[str, float], epoch: int) -> tuple[str, str] | None:
         """Why the epoch cannot be judged, as a reason and in words."""
-        name, metrics = self.books.objective, command.metrics
-        if not self.tuner.objective.has_value(metrics):
-            return "metrics_missing", f"`{name}` is not among its metrics, which are {', '.join(sorted(metrics))}"
-        if not math.isfinite(metrics.get(name, 0.0)):
-            return "nan_objective", f"{name} became {metrics[name]} in epoch {command.epoch}"
+        for name, _ in self.books.objectives:
+            if name not in metrics:
+                return "metrics_missing", f"`{name}` is not among its metrics, which are {', '.join(sorted(metrics))}"
+            if not math.isfinite(metrics[name]):
+                return "nan_objective", f"{name} became {metrics[name]} in epoch {epoch}"
         return None
+
+    def _trial_paused(self, trial: str) -> None:
+        self.books.pause(trial)
+        if trial not in self._spoiled:
+            self.tuner.pause(trial)
 
     def _trial_finished(self, command: TrialFinished) -> TrialFinished:
         if command.trial in self._spoiled:
@@ -207,5 +237,6 @@ class Ledger:
         self.books.close(command.trial, command.status.value, command.reason)
         self.tuner.finish(command.trial, command.status.value, command.reason)
         self._changes += self.keeping.ended(command.trial)
+        self._changes += self.keeping.unpin(command.trial)
         self.digests.pop(command.trial, None)
         return command

@@ -1,8 +1,8 @@
 """What a search's journal holds: every input that the search did not follow from, in order.
 
 The kinds are: `session` (a driver began, with what the search is), `event` (a backend said something), `trial`,
-`rejected`, `wait` and `exhausted` (what became of asking the tuner), `run` (a unit was sent to a worker), `stop` (a
-trial was ended from outside), `interrupted`, `end`.
+`rejected`, `promoted`, `dismissed`, `wait` and `exhausted` (what became of asking the tuner), `run` (a unit was sent to
+a worker), `stop` (a trial was ended from outside), `interrupted`, `end`.
 """
 
 from __future__ import annotations

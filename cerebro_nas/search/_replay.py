@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -12,12 +13,16 @@ from cerebro_nas.errors import ResumeMismatchError
 from cerebro_nas.errors import SearchAborted
 from cerebro_nas.hopper import EpochFinished
 from cerebro_nas.hopper import IllegalEventError
-from cerebro_nas.hopper import TrialPlan
 from cerebro_nas.search._records import read_event
 from cerebro_nas.search._records import read_field
 from cerebro_nas.search._records import read_status
 from cerebro_nas.search._records import read_unit
+from cerebro_nas.search._trials import NewTrial
+from cerebro_nas.search._trials import read_legs
 from cerebro_nas.storage import check_name
+from cerebro_nas.tuners import Dismissal
+from cerebro_nas.tuners import Promotion
+from cerebro_nas.tuners import Stage
 
 if TYPE_CHECKING:
     from cerebro_nas.journal import Record
@@ -72,17 +77,23 @@ def _apply(ledger: Ledger, kind: str, data: dict[str, Any], now: float) -> None:
         _add(ledger, data, now)
     elif kind == "rejected":
         _reject(ledger, data)
+    elif kind == "promoted":
+        _promote(ledger, data, now)
+    elif kind == "dismissed":
+        trial, reason = read_field(data, "trial", str), read_field(data, "reason", str)
+        ledger.tuner.readmit_step(Dismissal(trial, reason))
+        ledger.dismiss(trial, reason, now)
     elif kind == "wait":
-        ledger.tuner.ask()
+        ledger.tuner.readmit_none()
         ledger.defer(now)
     elif kind == "exhausted":
-        if not ledger.tuner.exhausted:
-            ledger.tuner.ask()
+        if not ledger.tuner.exhausted and not data.get("reason"):
+            ledger.tuner.readmit_none()
         ledger.exhaust(now)
     elif kind == "session":
         limits = read_field(data, "limits", dict)
-        parallelism = read_field(data, "parallelism", int)
-        ledger.set_limits(_read_limit(limits), read_field(limits, "epochs", int), parallelism, now)
+        parallelism, budgets = read_field(data, "parallelism", int), read_field(limits, "budgets", dict)
+        ledger.set_limits(_read_limit(limits), read_field(limits, "epochs", int), budgets, parallelism, now)
     elif kind not in ("end", "interrupted"):
         raise CorruptStateError(f"The journal holds a record of a kind that this version does not know: {kind!r}.")
 
@@ -106,10 +117,20 @@ def _take_up_to_epoch(ledger: Ledger, trial: str) -> None:
 
 
 def _add(ledger: Ledger, data: dict[str, Any], now: float) -> None:
-    trial, values = _read_trial(data), read_field(data, "values", dict)
-    ledger.tuner.readmit(trial, values)
-    plan = TrialPlan(trial=trial, epochs=read_field(data, "epochs", int), cost=read_field(data, "cost", float))
-    ledger.add(plan, values, read_field(data, "parameters", int), read_field(data, "spec", str), now)
+    new = NewTrial.read(data)
+    # The parent that the tuner named, also where nothing of it could be had.
+    parent = data.get("proposed_parent")
+    ledger.tuner.readmit(_read_trial(data), new.values, parent if isinstance(parent, str) else None, new.note)
+    ledger.add(new, now)
+
+
+def _promote(ledger: Ledger, data: dict[str, Any], now: float) -> None:
+    trial = read_field(data, "trial", str)
+    stage = Stage(read_field(data, "until", int), read_field(data, "last", bool))
+    ledger.tuner.readmit_step(Promotion(trial, stage))
+    epochs = read_field(data, "epochs", int)
+    before = ledger.hopper.plan_of(trial)
+    ledger.promote(replace(before, epochs=epochs, legs=read_legs(data), pauses=not stage.last), now)
 
 
 def _read_trial(data: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -20,6 +21,7 @@ from cerebro_nas.results import ModelSelectionResult
 from cerebro_nas.results import ModelSource
 from cerebro_nas.results import OutputSpec
 from cerebro_nas.search._books import Books
+from cerebro_nas.search._budgets import Budgets
 from cerebro_nas.search._driver import SearchDriver
 from cerebro_nas.search._driver import SearchParts
 from cerebro_nas.search._signals import StopSignals
@@ -35,14 +37,19 @@ from cerebro_nas.tracking import make_reporter
 from cerebro_nas.tracking import plot_timeline
 from cerebro_nas.tracking import save_leaderboard
 from cerebro_nas.tracking import save_schedule
+from cerebro_nas.tuners import MEASURES
+from cerebro_nas.tuners import objectives_of
 from cerebro_nas.worker import SearchSpec
 
 if TYPE_CHECKING:
+    import keras_tuner
+
     from cerebro_nas.backend import Backend
     from cerebro_nas.data import PreparedData
     from cerebro_nas.journal import Journal
     from cerebro_nas.search._stopping import StoppingRule
     from cerebro_nas.search_space import SearchSpace
+    from cerebro_nas.stoppers import Stopper
     from cerebro_nas.tuners import Tuner
 
 _JANITOR_SECONDS = 10.0
@@ -67,9 +74,12 @@ class SearchPlan:
         seed: seed of the search.
         visit_order: order in which candidates visit shards, see `Hopper`.
         unit_timeout: seconds that a unit may take, None: by what others took.
-        rules: early stopping.
+        rules: early stopping of a candidate, by its own metrics.
         logdirs: directories for TensorBoard.
         verbose: as `make_reporter` takes it.
+        stoppers: early stopping of a candidate, by how others do.
+        budgets: what the search may use up.
+        max_latency_ms: a candidate that takes longer for a row fails.
     """
 
     project: str
@@ -91,6 +101,9 @@ class SearchPlan:
     rules: Sequence[StoppingRule]
     logdirs: Sequence[str]
     verbose: Any
+    stoppers: Sequence[Stopper] = ()
+    budgets: Budgets = field(default_factory=Budgets)
+    max_latency_ms: float | None = None
 
     @property
     def states_url(self) -> str:
@@ -121,7 +134,7 @@ def run_search(plan: SearchPlan, tuner: Tuner) -> ModelSelectionResult:
         BackendError: the backend failed.
         KeyboardInterrupt: the user interrupted it (SystemExit: it was told to terminate); it can be gone on with.
     """
-    check_objective(tuner.objective.name, plan.space)
+    check_objective(tuner.objective, plan.space)
     return _Session(plan, tuner).run()
 
 
@@ -130,12 +143,10 @@ class _Session:
 
     def __init__(self, plan: SearchPlan, tuner: Tuner) -> None:
         self._plan = plan
-        self._objective = tuner.objective
         self._books = Books(
             project=plan.project,
             tuner=plan.tuner_name,
-            objective=tuner.objective.name,
-            direction=tuner.objective.direction,
+            objectives=[(part.name, part.direction) for part in objectives_of(tuner.objective)],
             max_trials=tuner.max_trials,
             epochs=plan.epochs,
             num_workers=plan.backend.num_workers,
@@ -195,6 +206,9 @@ class _Session:
             books=self._books,
             reporter=self._reporter,
             rules=plan.rules,
+            stoppers=plan.stoppers,
+            budgets=plan.budgets,
+            max_latency_ms=plan.max_latency_ms,
             boards=self._boards,
             seed=plan.seed,
             session={
@@ -224,8 +238,9 @@ class _Session:
         self._summary = str(ScheduleReport(schedule, count_outcomes(self._books.records), because, notes))
         return ModelSelectionResult(
             records=self._books.records,
-            objective=self._objective.name,
-            direction=self._objective.direction,
+            objective=self._books.objective,
+            direction=self._books.direction,
+            others=self._books.objectives[1:],
             source=model_source(plan),
             schedule=schedule,
             schedule_log=log,
@@ -256,18 +271,20 @@ def model_source(plan: SearchPlan) -> ModelSource:
     )
 
 
-def check_objective(name: str, space: SearchSpace) -> None:
-    """Refuse an objective that no candidate would report.
+def check_objective(objective: keras_tuner.Objective, space: SearchSpace) -> None:
+    """Refuse an objective (or one of several) that no candidate would report.
 
     Raises:
         ConfigError: the message lists those that they report.
     """
     known = [f"{prefix}{metric}" for metric in space.metric_names for prefix in ("val_", "")]
-    if name not in known:
-        raise ConfigError(
-            f"`objective` must be a metric that the candidates report: {', '.join(known)}. "
-            f"Received: objective={name!r}. Choose one of them, or give the head that metric."
-        )
+    for name in (part.name for part in objectives_of(objective)):
+        if name not in (*known, *MEASURES):
+            raise ConfigError(
+                f"`objective` must be a metric that the candidates report: {', '.join(known)}; or a measure of them: "
+                f"{', '.join(MEASURES)}. "
+                f"Received: objective={name!r}. Choose one of them, or give the head that metric."
+            )
 
 
 def _save(plan: SearchPlan, result: ModelSelectionResult) -> None:

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.search._budgets import Budgets
 from cerebro_nas.search._identity import FORCEABLE
+from cerebro_nas.stoppers import Stopper
+from cerebro_nas.stoppers import make_stoppers
 from cerebro_nas.storage import LocalStore
 from cerebro_nas.storage import check_name
 
@@ -35,6 +38,12 @@ _DEFAULTS: dict[str, Any] = {
     "seed": None,
     "visit_order": "adaptive",
     "unit_timeout": None,
+    "time_budget": None,
+    "max_epochs_total": None,
+    "target": None,
+    "stoppers": None,
+    "max_flops": None,
+    "max_latency_ms": None,
     "force_fields": (),
 }
 VISIT_ORDERS = ("adaptive", "fixed")
@@ -58,6 +67,24 @@ class Settings:
             raise AttributeError(name)
         return self.values.get(name, _DEFAULTS[name])
 
+    @property
+    def budgets(self) -> Budgets:
+        """What the search may use up.
+
+        Raises:
+            ConfigError: a budget cannot be used.
+        """
+        return Budgets.make(time_budget=self.time_budget, max_epochs_total=self.max_epochs_total, target=self.target)
+
+    @property
+    def rules(self) -> tuple[Stopper, ...]:
+        """What stops trials early.
+
+        Raises:
+            ConfigError: it is no such rules.
+        """
+        return make_stoppers(self.stoppers)
+
     def check(self) -> None:
         """Check what can be checked without data.
 
@@ -66,7 +93,7 @@ class Settings:
         """
         check_name(self.project_name)
         _check_count("max_trials", self.max_trials)
-        for name in ("max_model_size", "parallelism"):
+        for name in ("max_model_size", "max_flops", "parallelism"):
             if getattr(self, name) is not None:
                 _check_count(name, getattr(self, name))
         if self.parallelism is not None and self.parallelism > self.max_trials:
@@ -90,12 +117,9 @@ class Settings:
                 f"`force_fields` must be a list of {', '.join(FORCEABLE)}. "
                 f"Received: force_fields={self.force_fields!r}. Graph, objective and data cannot be forced."
             )
-        limit = self.unit_timeout
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit > 0):
-            raise ConfigError(
-                f"`unit_timeout` must be seconds above 0, or None. Received: unit_timeout={limit!r}. Leave it out to "
-                "go by what other units take."
-            )
+        _check_above_0("unit_timeout", self.unit_timeout, "seconds")
+        _check_above_0("max_latency_ms", self.max_latency_ms, "milliseconds")
+        _ = self.budgets, self.rules
         if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0):
             raise ConfigError(
                 f"`seed` must be an integer of 0 or more. Received: seed={self.seed!r}. Pass one, or None."
@@ -230,6 +254,14 @@ def refuse_unknown(kwargs: Mapping[str, Any], known: Sequence[str], where: str) 
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Known arguments are: {', '.join(sorted(known))}."
         raise ConfigError(f"`{where}` has no argument {name!r}. Received: {name}={value!r}. {hint}")
+
+
+def _check_above_0(name: str, value: Any, unit: str) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
+        raise ConfigError(
+            f"`{name}` must be {unit} above 0, or None. Received: {name}={value!r}. Leave it out to have no limit of "
+            "your own."
+        )
 
 
 def _check_choice(name: str, value: Any, known: Sequence[str]) -> None:

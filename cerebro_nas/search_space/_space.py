@@ -17,6 +17,7 @@ from cerebro_nas.search_space import _io
 from cerebro_nas.search_space._adapted import Adapter
 from cerebro_nas.search_space._describe import describe_graph
 from cerebro_nas.search_space._explore import Explorer
+from cerebro_nas.search_space._flops import count_flops
 from cerebro_nas.worker import CandidateSpec
 from cerebro_nas.worker import ColumnSpec
 
@@ -36,12 +37,14 @@ class SearchSpace:
             chooses for the kind of input.
         seed: seed of the initial weights of candidates that are built without one of their own.
         max_model_size: parameters that a candidate may have at most.
+        max_flops: floating point operations that it may take at most for a forward pass of one row.
     """
 
     def __init__(self, inputs: Any, outputs: Any, *, seed: int = 0, max_model_size: int | None = None) -> None:
         _check_max_model_size(max_model_size)
         self.seed = seed
         self.max_model_size = max_model_size
+        self.max_flops: int | None = None
         self._graph = _adapter.make_graph(_checked_inputs(inputs), _checked_outputs(inputs, outputs))
         self._heads = _adapter.heads_of(self._graph)
         self._settings = [_io.head_settings(head) for head in self._heads]
@@ -159,13 +162,13 @@ class SearchSpace:
 
         Raises:
             BuildError: `reason="invalid_graph"` if Keras refuses the architecture, `"oversized"` if it has more than
-                `max_model_size` parameters.
+                `max_model_size` parameters or `max_flops` operations.
         """
         data = self._adapter_of_data()
         with _adapter.fresh_session():
             model = self._model(_completed(hp))
-            parameters = int(model.count_params())
-            self._check_size(parameters)
+            parameters, flops = int(model.count_params()), count_flops(model)
+            self._check_size(parameters, flops)
             return CandidateSpec(
                 trial=trial,
                 model=_canonical(model),
@@ -178,6 +181,7 @@ class SearchSpace:
                 adapted=data.adapted(model),
                 seed=self.seed if seed is None else seed,
                 parameters=parameters,
+                flops=flops,
             )
 
     def _probe(self, hp: keras_tuner.HyperParameters) -> None:
@@ -190,7 +194,14 @@ class SearchSpace:
         except Exception as error:  # noqa: BLE001 - a block may raise anything, and only this candidate is at fault
             raise BuildError(f"The graph cannot be built with {dict(hp.values)}: {error}") from error
 
-    def _check_size(self, parameters: int) -> None:
+    def _check_size(self, parameters: int, flops: int) -> None:
+        if self.max_flops is not None and flops > self.max_flops:
+            raise BuildError(
+                f"The candidate takes {flops:,} floating point operations a row, more than max_flops="
+                f"{self.max_flops:,}.",
+                reason="oversized",
+                parameters=parameters,
+            )
         if self.max_model_size is not None and parameters > self.max_model_size:
             raise BuildError(
                 f"The candidate has {parameters:,} parameters, more than max_model_size={self.max_model_size:,}.",

@@ -26,18 +26,22 @@ def leaderboard(
     objective: str,
     direction: Direction,
     at: Literal["best", "last"] = "best",
+    others: Sequence[tuple[str, Direction]] = (),
 ) -> pd.DataFrame:
     """Put trials into a table, best first.
 
     Columns: `trial`, `status`, `reason`, `score` (the objective), `hp.<name>` (missing where a hyperparameter is not
-    active), `metric.<name>`, `cost.parameters`, `cost.seconds`, `cost.epochs`, `cost.units`, and `best_epoch`, the
-    epoch (from 0) that score and metrics are of. Trials without a finite score follow those with one; failed and
+    active), `metric.<name>`, `cost.parameters`, `cost.flops`, `cost.latency_ms`, `cost.seconds`, `cost.epochs`,
+    `cost.units` (see `TrialCost`), and `best_epoch`, the epoch (from 0) that score and metrics are of; `parent`, where
+    a trial began with the weights of another one; with several objectives `pareto`: no other trial is as good in all of
+    them and better in one. Trials without a finite score follow those with one; failed and
     rejected ones are last. Trials that tie stay in the order given.
 
     Args:
         records: the trials.
         objective: metric that is optimised.
         direction: `"max"` or `"min"`.
+        others: further objectives, each with its direction.
         at: `"best"`: score and metrics of each trial's best epoch. `"last"`: of its last one.
 
     Raises:
@@ -62,11 +66,38 @@ def leaderboard(
     for name in _names([m for _, m, _ in scored]):
         columns[f"metric.{name}"] = pd.Series([m.get(name, math.nan) for m in metrics], dtype="float64")
     columns["cost.parameters"] = pd.Series([r.cost.parameters for r in rows], dtype="Int64")
+    columns["cost.flops"] = pd.Series([r.cost.flops for r in rows], dtype="Int64")
+    columns["cost.latency_ms"] = pd.Series([r.cost.latency_ms for r in rows], dtype="float64")
     columns["cost.seconds"] = pd.Series([r.cost.seconds for r in rows], dtype="float64")
     columns["cost.epochs"] = pd.Series([r.cost.epochs for r in rows], dtype="int64")
     columns["cost.units"] = pd.Series([r.cost.units for r in rows], dtype="int64")
     columns["best_epoch"] = pd.Series([scored[i][2] for i in order], dtype="Int64")
+    if any(record.parent for record in records):
+        columns["parent"] = pd.Series([r.parent or pd.NA for r in rows], dtype="string")
+    if others:
+        columns["pareto"] = pd.Series(_pareto(rows, metrics, [(objective, direction), *others]), dtype="bool")
     return pd.DataFrame(columns)
+
+
+def _pareto(
+    rows: Sequence[TrialRecord], metrics: Sequence[dict[str, float]], objectives: Sequence[tuple[str, Direction]]
+) -> list[bool]:
+    """Which trials no other one dominates."""
+    signs = [(name, -1.0 if direction == "max" else 1.0) for name, direction in objectives]
+    values = [[sign * found.get(name, math.nan) for name, sign in signs] for found in metrics]
+    fair = [
+        row.status_name not in _FAILED and all(map(math.isfinite, point))
+        for row, point in zip(rows, values, strict=True)
+    ]
+    candidates = [point for point, counts in zip(values, fair, strict=True) if counts]
+    return [
+        counts and not any(_dominates(other, point) for other in candidates)
+        for point, counts in zip(values, fair, strict=True)
+    ]
+
+
+def _dominates(other: Sequence[float], point: Sequence[float]) -> bool:
+    return other != point and all(a <= b for a, b in zip(other, point, strict=True))
 
 
 def save_leaderboard(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:

@@ -15,12 +15,24 @@ from cerebro_nas.tracking._view import Direction
 
 @dataclass(frozen=True)
 class TrialCost:
-    """What a trial cost. `seconds` is the wall time of its units, summed; `parameters` is None when not built."""
+    """What a trial cost, and what its candidate costs whoever uses it.
+
+    Attributes:
+        parameters: of the candidate; None if it was not built.
+        seconds: wall time of its units, summed.
+        epochs: epochs it was trained for.
+        units: units of work.
+        flops: floating point operations of a forward pass of one row; a multiplication with an addition counts two.
+        latency_ms: milliseconds that a row took in an evaluation on a worker, in batches of the search's batch size:
+            the least over its evaluations.
+    """
 
     parameters: int | None = None
     seconds: float = 0.0
     epochs: int = 0
     units: int = 0
+    flops: int | None = None
+    latency_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,8 @@ class TrialRecord:
         metrics: those of the last complete epoch.
         history: one dict of metrics per complete epoch, in order.
         cost: what it cost.
+        parent: trial whose weights it began with, `""` if it began afresh.
+        note: what the tuner noted of it: its generation, its bracket.
     """
 
     trial: str
@@ -44,6 +58,8 @@ class TrialRecord:
     metrics: dict[str, float] = field(default_factory=dict)
     history: tuple[dict[str, float], ...] = ()
     cost: TrialCost = field(default_factory=TrialCost)
+    parent: str = ""
+    note: dict[str, Any] = field(default_factory=dict)
 
     @property
     def status_name(self) -> str:

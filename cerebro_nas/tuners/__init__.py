@@ -14,14 +14,36 @@ if TYPE_CHECKING:
     from cerebro_nas.tuners._grid import GridOracle
     from cerebro_nas.tuners._make import make_tuner
     from cerebro_nas.tuners._make import tuner_names
+    from cerebro_nas.tuners._objective import MEASURES
+    from cerebro_nas.tuners._objective import ParetoObjective
     from cerebro_nas.tuners._objective import make_objective
+    from cerebro_nas.tuners._objective import objectives_of
     from cerebro_nas.tuners._random import RandomOracle
+    from cerebro_nas.tuners._seeded import NeedsResults
+    from cerebro_nas.tuners._seeded import Observation
+    from cerebro_nas.tuners._seeded import SeededOracle
+    from cerebro_nas.tuners._staged import StagedOracle
+    from cerebro_nas.tuners._stages import Dismissal
+    from cerebro_nas.tuners._stages import Promotion
+    from cerebro_nas.tuners._stages import Proposal
+    from cerebro_nas.tuners._stages import Stage
     from cerebro_nas.tuners._tuner import Exhausted
     from cerebro_nas.tuners._tuner import TrialSuggestion
     from cerebro_nas.tuners._tuner import Tuner
     from cerebro_nas.tuners._tuner import Wait
 
 __all__ = [
+    "objectives_of",
+    "MEASURES",
+    "ParetoObjective",
+    "Observation",
+    "NeedsResults",
+    "StagedOracle",
+    "SeededOracle",
+    "Stage",
+    "Proposal",
+    "Promotion",
+    "Dismissal",
     "Exhausted",
     "GreedyOracle",
     "GridOracle",
@@ -35,6 +57,17 @@ __all__ = [
 ]
 
 _HOMES = {
+    "objectives_of": "_objective",
+    "MEASURES": "_objective",
+    "ParetoObjective": "_objective",
+    "Observation": "_seeded",
+    "NeedsResults": "_seeded",
+    "StagedOracle": "_staged",
+    "SeededOracle": "_seeded",
+    "Stage": "_stages",
+    "Proposal": "_stages",
+    "Promotion": "_stages",
+    "Dismissal": "_stages",
     "Exhausted": "_tuner",
     "GreedyOracle": "_greedy",
     "GridOracle": "_grid",

@@ -5,30 +5,64 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
+from typing import get_args
 
 import keras_tuner
 
 from cerebro_nas.errors import ConfigError
-from cerebro_nas.tuners._greedy import GreedyOracle
-from cerebro_nas.tuners._grid import GridOracle
 from cerebro_nas.tuners._objective import make_objective
-from cerebro_nas.tuners._random import RandomOracle
+from cerebro_nas.tuners._seeded import SeededOracle
+from cerebro_nas.tuners._staged import StagedOracle
+from cerebro_nas.tuners._stages import Resource
 from cerebro_nas.tuners._tuner import Tuner
 
-_ORACLES: dict[str, type[keras_tuner.Oracle]] = {
-    "greedy": GreedyOracle,
-    "random": RandomOracle,
-    "randomsearch": RandomOracle,
-    "grid": GridOracle,
-    "gridsearch": GridOracle,
+# Names to where they live: libraries that only one of them needs are loaded with it.
+_ORACLES: dict[str, tuple[str, str]] = {
+    "greedy": ("_greedy", "GreedyOracle"),
+    "random": ("_random", "RandomOracle"),
+    "grid": ("_grid", "GridOracle"),
+    "bayesian": ("_bayesian", "BayesianOracle"),
+    "tpe": ("_tpe", "TPEOracle"),
+    "multivariate_tpe": ("_multivariate_tpe", "MultivariateTPEOracle"),
+    "cmaes": ("_cmaes", "CmaEsOracle"),
+    "sobol": ("_sobol", "SobolOracle"),
+    "hyperband": ("_hyperband", "HyperbandOracle"),
+    "asha": ("_asha", "AshaOracle"),
+    "bohb": ("_bohb", "BohbOracle"),
+    "pbt": ("_pbt", "PbtOracle"),
+    "evolution": ("_evolution", "EvolutionOracle"),
+    "differential_evolution": ("_differential_evolution", "DifferentialEvolutionOracle"),
+    "rl": ("_reinforce", "ReinforceOracle"),
+}
+# As KerasTuner's classes, Katib and others call them.
+_ALIASES = {
+    "randomsearch": "random",
+    "random_search": "random",
+    "gridsearch": "grid",
+    "grid_search": "grid",
+    "bayesianoptimization": "bayesian",
+    "bayesian_optimization": "bayesian",
+    "cma_es": "cmaes",
+    "de": "differential_evolution",
+    "regularized_evolution": "evolution",
+    "reinforce": "rl",
+    "enas": "rl",
+    "nasrl": "rl",
 }
 _TUNER_OPTIONS = ("directory", "project_name", "resume", "max_rejections")
-_GREEDY_OPTIONS = ("cold_start", "initial_hps")
+# What is given otherwise, or belongs to KerasTuner's protocol.
+_NO_OPTIONS = {
+    *("self", "kwargs", "objective", "max_trials", "hyperparameters", "seed", "max_resource", "parallelism"),
+    *("allow_new_entries", "tune_new_entries", "max_retries_per_trial", "max_consecutive_failed_trials"),
+}
+_UNKNOWN_EPOCHS = 3**12
+"""Epochs to check the options of a tuner with, before `fit` says how many there are: enough for any of them."""
 
 
 def tuner_names() -> tuple[str, ...]:
-    """The names that `make_tuner` knows."""
+    """The names that `make_tuner` knows; it knows some of them by others too."""
     return tuple(_ORACLES)
 
 
@@ -41,28 +75,32 @@ def make_tuner(
     seed: int | None = None,
     exploration: float | None = None,
     parallelism: int | None = None,
+    max_epochs: int | None = None,
+    num_shards: int = 1,
     **options: Any,
 ) -> Tuner:
     """Make a tuner.
 
     Args:
-        name_or_oracle: `"greedy"`, `"random"`, `"randomsearch"`, `"grid"`, `"gridsearch"`, or any
-            `keras_tuner.Oracle`.
-        objective: metric to optimise, see `make_objective`; of an oracle that has one, leave it None.
+        name_or_oracle: one of `tuner_names()`, or any `keras_tuner.Oracle`.
+        objective: metric to optimise, or several, see `make_objective`; of an oracle that has one, leave it None.
         max_trials: trials at most; None (all of the space) for grid search only.
         hyperparameters: the complete space.
         seed: seed of the proposals; an oracle of your own keeps its own.
         exploration: (greedy) a float in [0, 1]: probability that a trial explores; an int: number of exploring
             trials in every `parallelism`; 0.2 if None.
         parallelism: number of trials that run at a time.
-        **options: `directory`, `project_name`, `resume`, `max_rejections` (see `Tuner`); for greedy also `cold_start`
-            (trials before the first that exploits, 5) and `initial_hps` (configurations to begin with).
+        max_epochs: epochs that a trial is trained at most, for tuners that train in stages.
+        num_shards: training shards of an epoch, for those that count shards.
+        **options: `directory`, `project_name`, `resume`, `max_rejections` (see `Tuner`); `initial_hps`, configurations
+            to begin with; and those of the oracle, see its class.
 
     Returns:
         The tuner.
 
     Raises:
         ConfigError: an argument is wrong; nothing was written.
+        ImportError: the tuner needs a package that is not installed.
     """
     tuner_options = {key: options.pop(key) for key in _TUNER_OPTIONS if key in options}
     _check_int("max_rejections", tuner_options.get("max_rejections", 1), least=1)
@@ -72,18 +110,50 @@ def make_tuner(
         return _from_oracle(name_or_oracle, objective, max_trials, hyperparameters, tuner_options)
     name = _check_name(name_or_oracle)
     _check_max_trials(name, max_trials)
+    kind = oracle_class(name)
+    known = _options_of(kind)
+    if exploration is not None:
+        options["exploration"] = exploration
+    unknown = [key for key in options if key not in known]
+    _refuse(unknown, f"that the tuner {name!r} takes ({', '.join(sorted(known))})")
+    _check_initial(options.get("initial_hps") or (), hyperparameters)
     arguments: dict[str, Any] = {
         "objective": make_objective("val_loss" if objective is None else objective),
         "max_trials": max_trials,
         "seed": _check_seed(seed),
         "hyperparameters": hyperparameters,
+        **options,
     }
     if name == "greedy":
-        arguments |= _greedy_arguments(exploration, parallelism, options, hyperparameters)
-    else:
-        given = ([] if exploration is None else ["exploration"]) + list(options)
-        _refuse(given, f"that the tuner {name!r} takes; leave it out, or use 'greedy'")
-    return Tuner(_ORACLES[name](**arguments), max_trials=max_trials, **tuner_options)
+        _check_exploration(options.get("exploration", 0.2), parallelism)
+        _check_int("cold_start", options.get("cold_start", 5), least=0)
+        arguments["parallelism"] = parallelism or 1
+    if issubclass(kind, StagedOracle):
+        arguments["max_resource"] = _max_resource(options.get("resource", "epochs"), max_epochs, num_shards)
+    return Tuner(kind(**arguments), max_trials=max_trials, **tuner_options)
+
+
+def oracle_class(name: str) -> type[SeededOracle]:
+    """The class behind one of `tuner_names()`."""
+    module, attribute = _ORACLES[name]
+    found: type[SeededOracle] = getattr(import_module(f"cerebro_nas.tuners.{module}"), attribute)
+    return found
+
+
+def _options_of(kind: type[SeededOracle]) -> set[str]:
+    """Names of the arguments that a user may give."""
+    signatures = (inspect.signature(base.__init__) for base in kind.__mro__ if issubclass(base, SeededOracle))
+    return {name for signature in signatures for name in signature.parameters} - _NO_OPTIONS
+
+
+def _max_resource(resource: Any, max_epochs: int | None, num_shards: int) -> int:
+    if resource not in get_args(Resource):
+        raise ConfigError(
+            f"Argument `resource` should be one of {', '.join(map(repr, get_args(Resource)))}. "
+            f"Received: resource={resource!r}. Pass one of them."
+        )
+    epochs = _UNKNOWN_EPOCHS if max_epochs is None else max_epochs
+    return epochs * num_shards if resource == "shards" else epochs
 
 
 def _from_oracle(
@@ -114,32 +184,14 @@ def _from_oracle(
     return Tuner(oracle, max_trials=oracle.max_trials, **options)
 
 
-def _greedy_arguments(
-    exploration: float | None,
-    parallelism: int | None,
-    options: dict[str, Any],
-    space: keras_tuner.HyperParameters | None,
-) -> dict[str, Any]:
-    unknown = [key for key in options if key not in _GREEDY_OPTIONS]
-    _refuse(unknown, f"that the tuner 'greedy' takes ({', '.join(inspect.signature(GreedyOracle).parameters)})")
-    exploration = 0.2 if exploration is None else exploration
-    _check_exploration(exploration, parallelism)
-    _check_int("cold_start", options.get("cold_start", 5), least=0)
-    initial = options.get("initial_hps") or ()
-    _check_initial(initial, space)
-    return {
-        "exploration": exploration,
-        "parallelism": parallelism or 1,
-        "cold_start": options.get("cold_start", 5),
-        "initial_hps": initial,
-    }
-
-
 def _check_name(name: Any) -> str:
+    if isinstance(name, str):
+        plain = name.lower().replace("-", "_").replace(" ", "_")
+        plain = _ALIASES.get(plain, plain)
+        if plain in _ORACLES:
+            return plain
     known = ", ".join(repr(n) for n in _ORACLES)
-    if isinstance(name, str) and name.lower() in _ORACLES:
-        return name.lower()
-    near = difflib.get_close_matches(str(name).lower(), _ORACLES, n=1)
+    near = difflib.get_close_matches(str(name).lower(), [*_ORACLES, *_ALIASES], n=1)
     hint = f"Did you mean {near[0]!r}?" if near else "Pass one of them."
     raise ConfigError(
         f"Argument `tuner` should be one of {known}, or a `keras_tuner.Oracle`. Received: tuner={name!r}. {hint}"

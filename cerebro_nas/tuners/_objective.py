@@ -11,10 +11,13 @@ import keras_tuner
 
 from cerebro_nas.errors import ConfigError
 
+MEASURES = ("parameters", "flops", "latency_ms")
+"""What is known of every candidate beside its metrics, and may be an objective."""
+
 _MAXIMISED = ("accuracy", "acc", "auc", "precision", "recall", "f1", "f1_score", "iou", "mean_iou", "r2", "r2_score")
 _MINIMISED = (
     *("loss", "error", "mse", "mae", "mean_squared_error", "mean_absolute_error"),
-    *("parameters", "flops", "latency_ms"),
+    *MEASURES,
 )
 _EXAMPLES = "'val_loss', 'val_accuracy', 'val_auc', 'loss', 'accuracy', 'val_mean_squared_error'"
 
@@ -94,6 +97,11 @@ def make_objective(objective: Any) -> keras_tuner.Objective:
             f'`keras_tuner.Objective({objective!r}, direction="max")` (or "min").'
         )
     return keras_tuner.Objective(objective, direction)
+
+
+def objectives_of(objective: keras_tuner.Objective) -> list[keras_tuner.Objective]:
+    """The parts of an objective: itself, unless it is several."""
+    return list(objective.objectives) if isinstance(objective, ParetoObjective) else [objective]
 
 
 def _several(parts: list[keras_tuner.Objective]) -> keras_tuner.Objective:

@@ -27,6 +27,7 @@ from cerebro_nas.tuners._staged import StagedOracle
 from cerebro_nas.tuners._stages import Dismissal
 from cerebro_nas.tuners._stages import Promotion
 from cerebro_nas.tuners._stages import Proposal
+from cerebro_nas.tuners._stages import Resource
 from cerebro_nas.tuners._stages import Stage
 
 COMPLETED = "COMPLETED"
@@ -108,6 +109,11 @@ class Tuner:
     def objective(self) -> keras_tuner.Objective:
         """What is optimised, with its direction."""
         return self.oracle.objective
+
+    @property
+    def resource(self) -> Resource:
+        """What stages of trials count."""
+        return self.oracle.resource if isinstance(self.oracle, StagedOracle) else "epochs"
 
     @property
     def project_dir(self) -> str:

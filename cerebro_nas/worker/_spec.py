@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from typing import Any
 
 from cerebro_nas.worker._allowed import parse_json
@@ -113,6 +114,7 @@ class CandidateSpec:
             "variance": [...]}}`; they come from the whole data set, so that no worker adapts on its part.
         seed: seed of the initial weights.
         parameters: number of parameters.
+        flops: floating point operations of a forward pass of one row.
         parent: trial whose weights it begins with, where layers match; empty: it begins afresh.
         parent_state: name under which the store has them.
     """
@@ -125,8 +127,13 @@ class CandidateSpec:
     adapted: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     seed: int = 0
     parameters: int = 0
+    flops: int = 0
     parent: str = ""
     parent_state: str = ""
+
+    def with_parent(self, parent: str, state: str) -> CandidateSpec:
+        """The candidate that begins with this state of another trial."""
+        return replace(self, parent=parent, parent_state=state)
 
     def to_json(self) -> str:
         """Serialise; `from_json` is the inverse."""
@@ -212,6 +219,7 @@ _CANDIDATE: _Fields = {
     "adapted": _is_adapted,
     "seed": _is_count,
     "parameters": _is_count,
+    "flops": _is_count,
     "parent": _is(str),
     "parent_state": _is(str),
 }

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PROGRAM = Path(__file__).with_name("program.py")
 _MARK = "CEREBRO_NAS_CHAOS_RUN"
-_CLOCKED = ("cost.seconds", "cost.units")
+_CLOCKED = ("cost.seconds", "cost.units", "cost.latency_ms")
 
 
 class Run:

@@ -29,6 +29,7 @@ import keras_tuner
 
 from cerebro_nas.backend import LocalBackend
 from cerebro_nas.errors import BuildError
+from cerebro_nas.search import Budgets
 from cerebro_nas.search import SearchClaim
 from cerebro_nas.search import SearchPlan
 from cerebro_nas.search import StopSignals
@@ -195,7 +196,7 @@ def _run(job: Job) -> None:
             logdirs=(),
             verbose=job.verbose,
         )
-        if not claim.has_ended({"max_trials": job.trials, "epochs": job.epochs}):
+        if not claim.has_ended({"max_trials": job.trials, "epochs": job.epochs, "budgets": Budgets().to_dict()}):
             backend.start(search_spec(plan))
         values = keras_tuner.HyperParameters()
         values.Float("rate", 1e-4, 1e-1, sampling="log")

@@ -129,7 +129,7 @@ def test_the_leaderboard(fitted: Fitted) -> None:
     assert list(table["score"]) == sorted(table["score"], reverse=True)
     columns = list(table.columns)
     assert columns[:4] == ["trial", "status", "reason", "score"]
-    assert columns[-5:] == ["cost.parameters", "cost.seconds", "cost.epochs", "cost.units", "best_epoch"]
+    assert columns[-5:] == ["cost.latency_ms", "cost.seconds", "cost.epochs", "cost.units", "best_epoch"]
     assert {"metric.loss", "metric.accuracy", "metric.val_loss", "metric.val_accuracy"} <= set(columns)
     assert any(name.startswith("hp.dense_block_1/") for name in columns)
     assert (table["score"] == table["metric.val_accuracy"]).all()

@@ -11,10 +11,12 @@ from cerebro_nas.hopper import Shard
 from cerebro_nas.hopper import ShardInfo
 from cerebro_nas.hopper import TrialAdded
 from cerebro_nas.hopper import TrialPlan
+from cerebro_nas.hopper import Unit
 from cerebro_nas.hopper import UnitReport
 from cerebro_nas.hopper import WorkerJoined
 from cerebro_nas.search import Books
 from cerebro_nas.tracking import Direction
+from cerebro_nas.tracking import TrialCost
 
 SHARDS = [ShardInfo(Shard("train", 0), 10, 10), ShardInfo(Shard("valid", 0), 5, 5)]
 
@@ -23,12 +25,15 @@ def _books(direction: Direction = "max", max_trials: int | None = 4) -> Books:
     return Books(
         project="p",
         tuner="greedy",
-        objective="val_accuracy",
-        direction=direction,
+        objectives=[("val_accuracy", direction)],
         max_trials=max_trials,
         epochs=3,
         num_workers=1,
     )
+
+
+def _unit(trial: str) -> Unit:
+    return Unit(trial, "train", 0, Shard("train", 0))
 
 
 def _report(seconds: float = 2.0, busy: float = 1.0) -> UnitReport:
@@ -41,10 +46,10 @@ def _epochs(books: Books, trial: str, values: list[float]) -> list[bool]:
 
 def test_a_trial_from_its_beginning_to_its_end() -> None:
     books = _books()
-    books.open("a", {"units": 8}, 100)
+    books.open("a", {"units": 8}, TrialCost(parameters=100))
     assert books["a"].status == "WAITING"
-    books.unit("w0", "a", _report(2.0))
-    books.unit("w1", "a", _report(3.0))
+    books.unit("w0", _unit("a"), _report(2.0))
+    books.unit("w1", _unit("a"), _report(3.0))
     assert books["a"].status == "RUNNING"
     _epochs(books, "a", [0.5, 0.7])
     books.close("a", "COMPLETED", "completed")
@@ -111,12 +116,12 @@ def test_the_view_counts_every_trial_once() -> None:
     books, hopper = _books(), Hopper(SHARDS, num_workers=1, parallelism=2)
     hopper.handle(WorkerJoined("w0"), 0.0)
     for trial in ("live", "waiting"):
-        books.open(trial, {}, 10)
+        books.open(trial, {}, TrialCost(parameters=10))
         hopper.handle(TrialAdded(TrialPlan(trial, epochs=3)), 0.0)
     hopper.poll(0.0)
     for trial, status in {"r": "REJECTED", "f": "FAILED", "s": "STOPPED", "c": "COMPLETED"}.items():
         books.open(trial, {})
-        books.unit("w0", trial, _report(2.0, 1.0))
+        books.unit("w0", _unit(trial), _report(2.0, 1.0))
         books.close(trial, status, "why")
     view = books.view(hopper.snapshot(), 8.0)
     counts = view.counts
@@ -139,3 +144,38 @@ def test_no_time_has_passed() -> None:
     books, hopper = _books(), Hopper(SHARDS, num_workers=1)
     hopper.handle(WorkerJoined("w0"), 0.0)
     assert books.view(hopper.snapshot(), 0.0).workers[0].busy_share == 0.0
+
+
+def test_measures_of_a_candidate_are_metrics_where_they_are_objectives() -> None:
+    books = Books(
+        project="p",
+        tuner="greedy",
+        objectives=[("val_accuracy", "max"), ("latency_ms", "min"), ("flops", "min")],
+        max_trials=2,
+        epochs=3,
+        num_workers=1,
+    )
+    books.open("a", {}, TrialCost(parameters=10, flops=20))
+    assert books.with_measures("a", {"val_accuracy": 0.5}) == {"val_accuracy": 0.5, "flops": 20.0}
+    evaluation = Unit("a", "evaluate", 0, Shard("valid", 0))
+    for busy in (0.2, 0.1, 0.3):
+        books.unit("w0", evaluation, UnitReport(rows=10, metrics={}, seconds=1.0, busy_seconds=busy))
+    books.unit("w0", _unit("a"), UnitReport(rows=10, metrics={}, seconds=1.0, busy_seconds=0.001))
+    assert books["a"].cost.latency_ms == pytest.approx(10.0)
+    assert books.with_measures("a", {}) == {"flops": 20.0, "latency_ms": pytest.approx(10.0)}
+
+
+def test_curves_are_of_trials_that_can_be_compared() -> None:
+    books = _books()
+    for trial in ("a", "b", "c"):
+        books.open(trial, {})
+    _epochs(books, "a", [0.1, 0.2])
+    _epochs(books, "b", [0.3])
+    books.close("a", "STOPPED", "early_stopping")
+    books.close("c", "FAILED", "oom")
+    curves = books.curves()
+    assert {name: (curve.values, curve.ended) for name, curve in curves.items()} == {
+        "a": ((0.1, 0.2), True),
+        "b": ((0.3,), False),
+    }
+    assert books.epochs_done == 3

@@ -117,8 +117,7 @@ class Search:
         self.books = Books(
             project="p",
             tuner=self.tuner,
-            objective="val_accuracy",
-            direction="max",
+            objectives=[("val_accuracy", "max")],
             max_trials=self.max_trials,
             epochs=EPOCHS,
             num_workers=self.num_workers,

@@ -12,13 +12,15 @@ from cerebro_nas.errors import CorruptStateError
 from cerebro_nas.hopper import Hopper
 from cerebro_nas.hopper import Shard
 from cerebro_nas.hopper import ShardInfo
+from cerebro_nas.hopper import TrialPlan
 from cerebro_nas.journal import Record
 from cerebro_nas.search import Books
 from cerebro_nas.search import Ledger
 from cerebro_nas.search import replay
+from cerebro_nas.search._trials import NewTrial
 from cerebro_nas.tuners import make_tuner
 
-_SESSION = ("session", {"limits": {"max_trials": 3, "epochs": 2}, "parallelism": 4})
+_SESSION = ("session", {"limits": {"max_trials": 3, "epochs": 2, "budgets": {}}, "parallelism": 4})
 _VALUES = {"units": 5}
 
 
@@ -31,8 +33,7 @@ def _replay(directory: Path, *rows: tuple[str, dict[str, Any]]) -> None:
     books = Books(
         project="p",
         tuner="random",
-        objective="val_accuracy",
-        direction="max",
+        objectives=[("val_accuracy", "max")],
         max_trials=3,
         epochs=2,
         num_workers=1,
@@ -42,7 +43,8 @@ def _replay(directory: Path, *rows: tuple[str, dict[str, Any]]) -> None:
 
 
 def _trial(name: str) -> tuple[str, dict[str, Any]]:
-    return "trial", {"trial": name, "values": _VALUES, "epochs": 2, "cost": 1.0, "parameters": 9, "spec": "00"}
+    plan = TrialPlan(name, 2, 1.0)
+    return "trial", NewTrial(plan, _VALUES, parameters=9, flops=8, digest="00").to_data()
 
 
 def _rejected(name: str) -> tuple[str, dict[str, Any]]:

@@ -124,8 +124,7 @@ class Plan:
         books = Books(
             project="p",
             tuner=str(self.tuner),
-            objective="val_accuracy",
-            direction="max",
+            objectives=[("val_accuracy", "max")],
             max_trials=self.max_trials,
             epochs=self.epochs,
             num_workers=self.num_workers,
@@ -177,7 +176,9 @@ class Plan:
         if self.books is None:
             raise RuntimeError("run it first")
         table = leaderboard(self.books.records, "val_accuracy", "max")
-        rows = table.drop(columns=[c for c in table.columns if c in ("cost.seconds", "cost.units")]).to_dict("records")
+        rows = table.drop(
+            columns=[c for c in table.columns if c in ("cost.seconds", "cost.units", "cost.latency_ms")]
+        ).to_dict("records")
         return sorted(({str(k): repr(v) for k, v in row.items()} for row in rows), key=lambda row: row["trial"])
 
     @property
