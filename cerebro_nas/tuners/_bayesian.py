@@ -48,7 +48,7 @@ _LIES: dict[str, Callable[[Floats], float]] = {
 class BayesianOracle(SeededOracle):
     """Proposes what a model of the objective, fitted to the results so far, promises most of.
 
-    After an initial design (a Sobol sequence, shifted by the seed) a Gaussian process or a forest is fitted to all
+    After an initial design (a scrambled Sobol sequence) a Gaussian process or a forest is fitted to all
     results, and the configuration with the highest acquisition among thousands is proposed: random ones, neighbours
     of the best trials, and neighbours of the best of those, over and over in smaller steps.
 
@@ -140,15 +140,12 @@ class BayesianOracle(SeededOracle):
 
     def _design(self, encoding: Encoding) -> Floats:
         units = np.full((1, len(encoding.dimensions)), 0.5)
-        rng = np.random.default_rng(self._base)
         if len(encoding.free) > qmc.Sobol.MAXDIM:
-            rng = self.generator()
-            units[:, encoding.free] = rng.random(len(encoding.free))
+            units[:, encoding.free] = self.generator().random(len(encoding.free))
         else:
-            sequence = qmc.Sobol(len(encoding.free), scramble=False)
-            points = sequence.random_base2(self.number.bit_length())[self.number]
-            # Scrambling takes a generator by a name that differs between versions of SciPy; a shift does as well.
-            units[:, encoding.free] = (points + rng.random(len(encoding.free))) % 1.0
+            # Scrambled: the first points of the bare sequence have the same coordinate in many dimensions.
+            sequence = qmc.Sobol(len(encoding.free), seed=np.random.default_rng(self._base))
+            units[:, encoding.free] = sequence.random_base2(self.number.bit_length())[self.number]
         row: Floats = encoding.settle(units)[0]
         return row
 

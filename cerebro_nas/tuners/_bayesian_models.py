@@ -92,7 +92,8 @@ class Forest:
         leaves = [(tree.tree_, tree.tree_.apply(features)) for tree in self._trees.estimators_]
         means = np.stack([tree.value[leaf, 0, 0] for tree, leaf in leaves])
         within = np.stack([tree.impurity[leaf] for tree, leaf in leaves])
-        deviation = np.sqrt(means.var(axis=0) + within.mean(axis=0))
+        # Impurity may come out a little below 0.
+        deviation = np.sqrt(means.var(axis=0) + np.maximum(within.mean(axis=0), 0.0))
         return means.mean(axis=0), np.maximum(deviation, 1e-9)
 
     def _features(self, rows: Floats) -> NDArray[np.float32]:
