@@ -23,6 +23,8 @@ MACROS = ("macro-6", "macro-106")
 CURVES = ("power-laws", "fashion-mnist")
 EVERY = (*MIXED, *MACROS, *CURVES)
 
+_MOST_MEMBERS = 64
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -71,7 +73,7 @@ class Contender:
             max_trials = evaluations * problem.units
         if self.tuner == "pbt":
             # Along each member's line of ancestors one complete training is spent.
-            options["population_size"] = evaluations
+            options["population_size"] = min(evaluations, _MOST_MEMBERS)
         try:
             return make_tuner(
                 self.tuner,
@@ -151,8 +153,8 @@ def _keras_tuner(name: str, problem: Problem, seed: int, evaluations: int) -> Tu
     common = {
         "objective": keras_tuner.Objective(METRIC, "min"),
         "hyperparameters": problem.make_space(),
-        # KerasTuner takes 0 for no seed.
-        "seed": seed + 1,
+        # KerasTuner takes 0 for no seed, and neighbouring ones draw the same numbers one step apart.
+        "seed": 1 + 100_003 * seed,
     }
     if name == "kt-hyperband":
         oracle = oracles.HyperbandOracle(max_epochs=problem.epochs, hyperband_iterations=100, **common)
