@@ -50,7 +50,7 @@ class Settings:
             value = getattr(self, name)
             if value is not None and (not _is_number(value) or not 0 < value < float("inf")):
                 raise _error(name, "a finite number above 0, or None (off)", value)
-        if not _is_number(self.controller_ratio_limit) or self.controller_ratio_limit < 1:
+        if not _is_number(self.controller_ratio_limit) or not self.controller_ratio_limit >= 1:
             raise _error("controller_ratio_limit", "a number of at least 1", self.controller_ratio_limit)
         if self.controller_optimizer not in _METHODS:
             raise _error("controller_optimizer", f"one of {', '.join(map(repr, _METHODS))}", self.controller_optimizer)
