@@ -206,12 +206,12 @@ class _Fold:
         self._cma = self.layout.optimiser(mean, self._sigma, population_size)
         self._cma.should_stop()  # see `_next_generation`
         self._results: list[tuple[float, _Point]] = []
-        self._extremes: list[tuple[float, float]] = []
+        self._latest: list[list[float]] = []
 
     def _next_generation(self) -> None:
         results = sorted(self._results, key=lambda result: result[0])
         self._results = []
-        self._extremes.append((results[0][0], results[-1][0]))
+        self._latest.append([loss for loss, _ in results if loss < math.inf])
         # Ranks: only the order counts but for the penalty of leaving the range, which is in the unit of what is told,
         # and is not a number where results do not differ.
         with np.errstate(all="ignore"):
@@ -227,5 +227,5 @@ class _Fold:
     def _is_flat(self) -> bool:
         """Whether results have not differed for long: the rule of `cmaes`, which cannot see it from ranks."""
         term = 10 + math.ceil(30 * self.layout.numbers / self._cma.population_size)
-        latest = [value for pair in self._extremes[-term:] for value in pair]
-        return len(self._extremes) >= term and max(latest) - min(latest) < 1e-12
+        latest = [loss for generation in self._latest[-term:] for loss in generation]
+        return len(self._latest) >= term and len(latest) > 0 and max(latest) - min(latest) < 1e-12
