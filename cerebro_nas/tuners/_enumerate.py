@@ -37,7 +37,9 @@ def next_values(space: keras_tuner.HyperParameters, previous: Values | None) -> 
 
 def ordered_values(hp: Any) -> list[Any]:
     """Every value of a hyperparameter, in order; ten representative ones of a continuous range."""
-    values = list(dict.fromkeys(hp.values))
+    # KerasTuner's steps of a logarithmic range of whole numbers are floats.
+    whole = isinstance(hp, keras_tuner.engine.hyperparameters.Int)
+    values = list(dict.fromkeys(map(int, hp.values) if whole else hp.values))
     # KerasTuner builds the values of a range without `step` from a set, in no particular order.
     return sorted(values) if isinstance(hp, _NUMBERS) else values
 

@@ -32,7 +32,7 @@ def losses(trials: Sequence[Any], objective: keras_tuner.Objective) -> list[floa
     found: list[float | None] = [None] * len(trials)
     if isinstance(objective, ParetoObjective):
         values = np.array([_vector(trials[index], objective) for index in done], float)
-        numbers = rank(values.reshape(len(done), -1)).tolist()
+        numbers = rank(values.reshape(len(done), len(objective.objectives))).tolist()
     else:
         sign = -1.0 if objective.direction == "max" else 1.0
         numbers = [sign * float(trials[index].score) for index in done]
@@ -42,11 +42,14 @@ def losses(trials: Sequence[Any], objective: keras_tuner.Objective) -> list[floa
 
 
 def _vector(trial: Any, objective: ParetoObjective) -> list[float]:
-    metrics = trial.metrics.metrics
     return [
-        (-1.0 if part.direction == "max" else 1.0) * metrics[part.name].get_history_at(trial.best_step)
+        (-1.0 if part.direction == "max" else 1.0) * _value_at(trial, part.name, trial.best_step)
         for part in objective.objectives
     ]
+
+
+def _value_at(trial: Any, name: str, step: int) -> float:
+    return next(float(item.mean()) for item in trial.metrics.get_history(name) if item.step == step)
 
 
 def rank(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -77,32 +80,17 @@ def fronts(values: NDArray[np.float64]) -> NDArray[np.int64]:
     Returns:
         Of shape (trials,).
     """
+    no_worse: NDArray[np.bool_] = np.all(values[:, None, :] <= values[None, :, :], axis=2)
+    dominates = no_worse & ~no_worse.T
+    count: NDArray[np.int64] = np.sum(dominates, axis=0, dtype=np.int64)
     numbers = np.full(len(values), -1, np.int64)
-    left = np.arange(len(values))
-    number = 0
-    while len(left):
-        here = left[pareto_front(values[left])]
+    here, number = np.flatnonzero(count == 0), 0
+    while len(here):
         numbers[here] = number
-        left = left[~np.isin(left, here)]
-        number += 1
+        count = count - np.sum(dominates[here], axis=0, dtype=np.int64)
+        count[here] = -1
+        here, number = np.flatnonzero(count == 0), number + 1
     return numbers
-
-
-def pareto_front(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which rows no other row dominates (is as good in every objective, and better in one).
-
-    Args:
-        values: of shape (trials, objectives), lower is better.
-
-    Returns:
-        Of shape (trials,).
-    """
-    free = np.ones(len(values), bool)
-    for index, row in enumerate(values):
-        if free[index]:
-            dominated = (values >= row).all(axis=1) & (values > row).any(axis=1)
-            free &= ~dominated
-    return free
 
 
 def _crowding(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,22 +7,62 @@ import keras_tuner
 import pytest
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.tuners import StagedOracle
+from cerebro_nas.tuners import TrialSuggestion
 from cerebro_nas.tuners import make_tuner
 from cerebro_nas.tuners import tuner_names
+from cerebro_nas.tuners._make import oracle_class
 
 
-@pytest.mark.parametrize("name", ["greedy", "random", "randomsearch", "grid", "gridsearch", "Greedy"])
-def test_every_published_name_works(name: str) -> None:
-    tuner = make_tuner(name, objective="val_loss", max_trials=1)
+_PUBLISHED = {
+    **{name: name for name in tuner_names()},
+    "Greedy": "greedy",
+    "randomsearch": "random",
+    "gridsearch": "grid",
+    "RandomSearch": "random",
+    "BayesianOptimization": "bayesian",
+    "bayesian_optimization": "bayesian",
+    "multivariate-tpe": "multivariate_tpe",
+    "CMA-ES": "cmaes",
+    "differential-evolution": "differential_evolution",
+    "enas": "rl",
+}
 
-    assert name.lower() in tuner_names()
+
+@pytest.mark.parametrize(("published", "name"), _PUBLISHED.items())
+def test_every_published_name_works(published: str, name: str) -> None:
+    space = keras_tuner.HyperParameters()
+    space.Float("a", 0, 1)
+    space.Float("b", 0, 1)
+    tuner = make_tuner(published, objective="val_loss", max_trials=1, hyperparameters=space, max_epochs=9)
+
+    assert type(tuner.oracle) is oracle_class(name)
     assert tuner.max_trials == 1
+    assert isinstance(tuner.ask(), TrialSuggestion)
     tuner.close()
+
+
+def test_stages_count_epochs_or_shards() -> None:
+    for resource, most in (("epochs", 9), ("shards", 36)):
+        tuner = make_tuner("asha", max_trials=1, max_epochs=9, num_shards=4, resource=resource)
+        assert isinstance(tuner.oracle, StagedOracle)
+        assert (tuner.resource, tuner.oracle.max_resource) == (resource, most)
+        tuner.close()
+    with pytest.raises(ConfigError, match="Received: resource='rows'"):
+        make_tuner("asha", max_trials=1, resource="rows")
+
+
+@pytest.mark.case(32)
+def test_options_of_another_tuner_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'tpe' takes \(.*gamma.*\)\. Received: factor"):
+        make_tuner("tpe", max_trials=1, factor=3)
+    with pytest.raises(ConfigError, match="Received: gamma="):
+        make_tuner("tpe", max_trials=1, gamma=3)
 
 
 @pytest.mark.case(32)
 def test_unknown_name_gets_the_nearest_one() -> None:
-    with pytest.raises(ConfigError, match=r"'gridsearch'.*Received: tuner='gredy'. Did you mean 'greedy'\?"):
+    with pytest.raises(ConfigError, match=r"'grid'.*Received: tuner='gredy'. Did you mean 'greedy'\?"):
         make_tuner("gredy", objective="val_loss", max_trials=1)
 
 
