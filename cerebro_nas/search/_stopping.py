@@ -55,16 +55,23 @@ class StoppingRule:
         return value + self.min_delta < best
 
 
-def split_callbacks(callbacks: Sequence[Any] | None) -> tuple[list[StoppingRule], list[str]]:
+def split_callbacks(
+    callbacks: Sequence[Any] | None, patience: int | None = None
+) -> tuple[list[StoppingRule], list[str]]:
     """Read the callbacks a search understands: stopping rules, and log directories for TensorBoard.
+
+    Args:
+        callbacks: what `fit` was given.
+        patience: epochs without improvement of `val_loss` that are borne where no callback says so; None: any number.
 
     Raises:
         ImportError: TensorBoard is asked for and not installed.
         ConfigError: a callback of another kind is given. Candidates train in pieces on many workers, where a Keras
             callback with code of its own would see neither whole epochs nor a model that stays.
     """
+    by_default = [] if patience is None else [StoppingRule(patience=patience)]
     if not callbacks:
-        return [], []
+        return by_default, []
     if not isinstance(callbacks, (list, tuple)):
         raise ConfigError(
             f"`callbacks` must be a list. Received: callbacks={callbacks!r} (of type {type(callbacks).__name__}). "
@@ -87,7 +94,7 @@ def split_callbacks(callbacks: Sequence[Any] | None) -> tuple[list[StoppingRule]
                 "their subclasses: candidates hop between workers, so other callbacks cannot follow them. "
                 f"Received: callbacks={[type(c).__name__ for c in callbacks]}. Remove {type(callback).__name__}."
             )
-    return rules, logdirs
+    return rules or by_default, logdirs
 
 
 def _need_tensorboard() -> None:

@@ -21,6 +21,9 @@ from cerebro_nas.search_space._adapter import Probe
 _LOGGER = logging.getLogger(__name__)
 _HP = keras_tuner.engine.hyperparameters
 
+BATCH_SIZE = "batch_size"
+"""A hyperparameter of this name is the candidate's batch size."""
+
 Build = Callable[[keras_tuner.HyperParameters], None]
 Forced = dict[str, Any]
 
@@ -60,6 +63,8 @@ class Explorer:
             pending += self._alternatives(probe, self._record(probe))
         if len(self._failures) == self.builds:
             raise self._failures[0]
+        # No part of the graph, hence none that it could register.
+        self._space.merge(self._overrides.pop(BATCH_SIZE, []))
         self._warn_unused()
         return self._space
 

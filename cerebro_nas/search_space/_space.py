@@ -16,6 +16,7 @@ from cerebro_nas.search_space import _adapter
 from cerebro_nas.search_space import _io
 from cerebro_nas.search_space._adapted import Adapter
 from cerebro_nas.search_space._describe import describe_graph
+from cerebro_nas.search_space._explore import BATCH_SIZE
 from cerebro_nas.search_space._explore import Explorer
 from cerebro_nas.search_space._flops import count_flops
 from cerebro_nas.worker import CandidateSpec
@@ -182,6 +183,7 @@ class SearchSpace:
                 seed=self.seed if seed is None else seed,
                 parameters=parameters,
                 flops=flops,
+                batch_size=int(hp.values.get(BATCH_SIZE, 0)),
             )
 
     def _probe(self, hp: keras_tuner.HyperParameters) -> None:

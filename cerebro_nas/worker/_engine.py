@@ -166,7 +166,8 @@ class Engine:
             compiled.holds = None
         traces = compiled.loop.traces
         try:
-            metrics = self._loop(compiled.loop, unit, tensors, resident)
+            size = spec.batch_size or self._search.batch_size
+            metrics = self._loop(compiled.loop, unit, tensors, resident, size)
         except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
             # Shapes that do not fit, a loss that cannot take these targets: no other worker would fare better.
             raise CandidateError("error", f"A step of the candidate failed: {_brief(error)}") from error
@@ -247,15 +248,14 @@ class Engine:
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
-    def _loop(self, loop: Loop, unit: Unit, tensors: Tensors, resident: Any) -> dict[str, float]:
-        size = self._search.batch_size
+    def _loop(self, loop: Loop, unit: Unit, tensors: Tensors, resident: Any, size: int) -> dict[str, float]:
         loop.reset_metrics()
         if unit.phase == "train":
             order = row_order(self._search.seed, unit, tensors.rows)
             if resident is not None:
                 loop.train(resident[0], resident[1], tf.constant(order), size)
                 return loop.metrics()
-            for part in self._parts(tensors, order):
+            for part in self._parts(tensors, order, size):
                 picked = tensors.take(part)
                 inputs, targets = _constants(picked)
                 loop.train(inputs, targets, tf.range(len(part)), size)
@@ -264,16 +264,16 @@ class Engine:
         if resident is not None:
             loop.test(resident[0], resident[1], size)
             return loop.metrics()
-        for part in self._parts(tensors, np.arange(tensors.rows, dtype=np.int32)):
+        for part in self._parts(tensors, np.arange(tensors.rows, dtype=np.int32), size):
             inputs, targets = _constants(tensors.take(part))
             loop.test(inputs, targets, size)
             self._mark()
         return loop.metrics()
 
-    def _parts(self, tensors: Tensors, order: NDArray[np.int32]) -> Any:
+    def _parts(self, tensors: Tensors, order: NDArray[np.int32], size: int) -> Any:
         row_bytes = max(1, tensors.nbytes // max(1, tensors.rows))
         # An eighth of the budget at a time: the next piece is gathered while the last one may still be referenced.
-        return chunks(order, self._search.batch_size, row_bytes, self._resident_bytes // 8)
+        return chunks(order, size, row_bytes, self._resident_bytes // 8)
 
 
 class _Clock:

@@ -115,6 +115,7 @@ class CandidateSpec:
         seed: seed of the initial weights.
         parameters: number of parameters.
         flops: floating point operations of a forward pass of one row.
+        batch_size: rows per step; 0: that of the search.
         parent: trial whose weights it begins with, where layers match; empty: it begins afresh.
         parent_state: name under which the store has them.
     """
@@ -128,6 +129,7 @@ class CandidateSpec:
     seed: int = 0
     parameters: int = 0
     flops: int = 0
+    batch_size: int = 0
     parent: str = ""
     parent_state: str = ""
 
@@ -220,6 +222,7 @@ _CANDIDATE: _Fields = {
     "seed": _is_count,
     "parameters": _is_count,
     "flops": _is_count,
+    "batch_size": _is_count,
     "parent": _is(str),
     "parent_state": _is(str),
 }

@@ -53,7 +53,7 @@ def test_stages_count_epochs_or_shards() -> None:
 
 
 @pytest.mark.case(32)
-def test_options_of_another_tuner_are_refused() -> None:
+def test_options_that_the_tuner_does_not_take() -> None:
     with pytest.raises(ConfigError, match=r"'tpe' takes \(.*gamma.*\)\. Received: factor"):
         make_tuner("tpe", max_trials=1, factor=3)
     with pytest.raises(ConfigError, match="Received: gamma="):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import uuid
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from cerebro_nas import search
 from cerebro_nas.errors import CerebroNasError
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.hypermodel._fitted import Fitted
 from cerebro_nas.results import ModelSelectionResult
 from cerebro_nas.tracking import configure_logging
 from cerebro_nas.tracking import load_tensorflow
@@ -19,7 +21,6 @@ from cerebro_nas.tracking import quiet_libraries
 if TYPE_CHECKING:
     import os
 
-    import keras
     import keras_tuner
     from pyspark.sql import DataFrame
 
@@ -35,7 +36,7 @@ _DEFAULT_SEED = 0
 _CONSTRUCTOR = ("project_name", "max_trials", "directory", "objective", "tuner", "overwrite", "max_model_size", "seed")
 
 
-class HyperHyperModel:
+class HyperHyperModel(Fitted):
     """A search over a graph of AutoKeras blocks, on data in Spark.
 
     The order of calls is: this constructor, `resource_bind`, `tuner_bind` (optional), `fit`. Arguments that both the
@@ -255,7 +256,7 @@ class HyperHyperModel:
             SearchAborted: the search could not go on.
         """
         arguments = search.make_fit_arguments(batch_size=batch_size, epochs=epochs, input_shape=input_shape)
-        rules, logdirs = self._callbacks(callbacks, arguments)
+        rules, logdirs = search.split_callbacks(callbacks, arguments.patience)
         self._check(verbose)
         self._check_data(df, arguments)
         with self._claim() as claim, self._bound("fit").backend as backend:
@@ -292,7 +293,7 @@ class HyperHyperModel:
         from cerebro_nas.data import load_prepared
 
         arguments = search.make_fit_arguments(batch_size=batch_size, epochs=epochs, input_shape=input_shape)
-        rules, logdirs = self._callbacks(callbacks, arguments)
+        rules, logdirs = search.split_callbacks(callbacks, arguments.patience)
         resources = self._bound("fit_on_prepared_data")
         self._check(verbose)
         resources.backend.check()
@@ -307,6 +308,54 @@ class HyperHyperModel:
         self._prepared = prepared
         with self._claim() as claim, resources.backend:
             return self._search(claim, arguments, rules, logdirs, verbose)
+
+    def fixed_arch_search(
+        self,
+        df: DataFrame,
+        optimizer: Sequence[str] | None = None,
+        learning_rate: Sequence[float] | None = None,
+        batch_size: Sequence[int] | None = None,
+        architecture: Mapping[str, Any] | None = None,
+        epochs: int | None = None,
+        callbacks: Sequence[Any] | None = None,
+        verbose: Any = None,
+        input_shape: Sequence[int] | int | None = None,
+    ) -> ModelSelectionResult:
+        """Take one architecture, and try every combination of optimizer, learning rate and batch size on it.
+
+        It is a search of its own, named like this one with `_fixed_arch` behind; `result` is then that of it.
+
+        Args:
+            df: see `fit`.
+            optimizer: names of optimizers, `"adam"` say; None: all of the graph's.
+            learning_rate: learning rates; None: all of the graph's.
+            batch_size: rows per step; None: 32.
+            architecture: values of hyperparameters; None: those of the best trial of the last search, or of a random
+                architecture where there was none.
+            epochs: see `fit`.
+            callbacks: see `fit`.
+            verbose: see `fit`.
+            input_shape: see `fit`.
+
+        Raises:
+            ConfigError: an argument cannot be used.
+        """
+        if self._prepared is None:
+            self.sys_setup(df, input_shape=input_shape, epochs=epochs or 1)
+        space = self._space.explore(self._settings.hyperparameters)
+        choices = {"optimizer": optimizer, "learning_rate": learning_rate, "batch_size": batch_size or [32]}
+        if architecture is None and self._result is not None:
+            architecture = self._result.best_model.hyperparameters
+        architecture = architecture or search.random_architecture(space, self._seed)
+        overrides, count = search.fixed_arch_space(space, architecture, choices)
+        before, parallelism = self._settings, self._settings.parallelism
+        self._settings = search.Settings({**before.values, "parallelism": parallelism and min(parallelism, count)})
+        name = f"{before.project_name}_fixed_arch"
+        self._settings.update(tuner="grid", hyperparameters=overrides, project_name=name, max_trials=count)
+        try:
+            return self.fit(df, 32, epochs, callbacks, verbose, input_shape)
+        finally:
+            self._settings = before
 
     def sys_setup(
         self, df: DataFrame, input_shape: Sequence[int] | int | None = None, batch_size: int = 32, epochs: int = 1
@@ -360,59 +409,6 @@ class HyperHyperModel:
             return f"{given}/{self.project_name}"
         return self._bound("directory").store.runs_url(self.project_name)
 
-    @property
-    def result(self) -> ModelSelectionResult:
-        """The result of the last search."""
-        if self._result is None:
-            raise ConfigError("There is no model yet. Call `fit` first.")
-        return self._result
-
-    def predict(self, x: Any, batch_size: int = 32) -> Any:
-        """Predict with the best model.
-
-        Args:
-            x: a Spark DataFrame with the feature columns, or an array of shape (n, ...) (a list of them for several
-                inputs).
-            batch_size: rows per step, for arrays.
-
-        Returns:
-            For a DataFrame what `ModelSelectionResult.transform` returns; for arrays the predicted labels, an array
-            of n (a list of them for several heads).
-        """
-        return self.result.best_model.predict(x, batch_size)
-
-    def evaluate(self, x: Any, y: Any = None, batch_size: int = 32, return_dict: bool = False) -> Any:
-        """Evaluate the best model.
-
-        Args:
-            x: a Spark DataFrame with feature and label columns (then leave `y` out), or an array (or a list).
-            y: labels as they stand in the data, an array of n (a list for several heads).
-            batch_size: rows per step, for arrays.
-            return_dict: return a dict by name.
-
-        Returns:
-            `[loss, metric, ...]` as AutoKeras does, or a dict.
-        """
-        found = self.result.best_model.evaluate(x, y, batch_size)
-        return found if return_dict else list(found.values())
-
-    def export_model(self, path: str | os.PathLike[str] | None = None) -> keras.Model:
-        """Return the best model as a compiled Keras model.
-
-        Args:
-            path: if given, the model is saved there too (it must end in `.keras`), loaded again, and compared with
-                the original on random rows before this returns.
-
-        Raises:
-            StoreError: the model that was loaded again predicts something else.
-        """
-        model = self.result.keras()
-        if path is not None:
-            from cerebro_nas.results import save_verified
-
-            save_verified(model, path)
-        return model
-
     def __repr__(self) -> str:
         bound = "bound" if self._resources is not None else "not bound"
         return f"HyperHyperModel(project_name={self.project_name!r}, resources {bound}, max_trials={self.max_trials})"
@@ -434,14 +430,6 @@ class HyperHyperModel:
                 "Call `resource_bind(backend=..., store=...)` first."
             )
         return self._resources
-
-    def _callbacks(
-        self, callbacks: Sequence[Any] | None, arguments: FitArguments
-    ) -> tuple[list[search.StoppingRule], list[str]]:
-        rules, logdirs = search.split_callbacks(callbacks)
-        if arguments.patience is not None and not rules:
-            rules.append(search.StoppingRule(patience=arguments.patience))
-        return rules, logdirs
 
     def _check(self, verbose: Any) -> None:
         """Check everything that needs no data, before Spark does any work."""
