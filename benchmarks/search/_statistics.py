@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,17 @@ def p_less(ours: Sequence[float], theirs: Sequence[float]) -> float:
     if len(set(ours) | set(theirs)) == 1:
         return 0.5  # the same everywhere; the test is not defined
     return float(stats.mannwhitneyu(ours, theirs, alternative="less").pvalue)
+
+
+def p_less_paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> float:
+    """The same for numbers that belong together by seed (Wilcoxon's signed-rank test, one-sided); NaN: none do."""
+    differences = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+    if not differences:
+        return math.nan
+    if not any(differences):
+        return 0.5
+    # Where nothing differs is no evidence for anybody: half of it counts for each.
+    return float(stats.wilcoxon(differences, alternative="less", zero_method="zsplit").pvalue)
 
 
 def p_greater(ours: Sequence[float], theirs: Sequence[float]) -> float:

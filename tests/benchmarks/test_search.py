@@ -29,6 +29,7 @@ from benchmarks.search._spaces import parameters
 from benchmarks.search._statistics import mean_of_last
 from benchmarks.search._statistics import p_greater
 from benchmarks.search._statistics import p_less
+from benchmarks.search._statistics import p_less_paired
 from benchmarks.search._statistics import summarise
 
 PROBLEMS = {problem.name: problem for problem in find_problems()}
@@ -166,6 +167,12 @@ def test_statistics() -> None:
     assert p_less(low, high) == pytest.approx(1 / 252)
     assert p_greater(low, high) == pytest.approx(1.0)
     assert p_less([1.0, 1.0], [1.0, 1.0]) == 0.5
+    # One of 32 patterns of signs; the seeds decide what belongs together.
+    ours, theirs = dict(enumerate(low)), {seed: value + 0.1 for seed, value in enumerate(low)}
+    assert p_less_paired(ours, theirs) == pytest.approx(1 / 32)
+    assert p_less(list(ours.values()), list(theirs.values())) > 0.3
+    assert p_less_paired(ours, dict(reversed(ours.items()))) == 0.5
+    assert math.isnan(p_less_paired(ours, {9: 1.0}))
     assert mean_of_last([9.0, None, 1.0, 3.0], 3) == 2.0
     assert math.isnan(mean_of_last([None], 3))
 
@@ -190,7 +197,7 @@ def test_bars_that_are_missed_are_named() -> None:
     assert len(missed) == 2
     assert "tpe against random" in missed[0]
     assert "bayesian is worse than kt-bayesian" in missed[1]
-    beats = {row[2]: row[8] for row in tables[0].rows}
+    beats = {row[2]: row[9] for row in tables[0].rows}
     assert beats == {"random": None, "bayesian": True, "tpe": False, "kt-bayesian": None}
 
 
