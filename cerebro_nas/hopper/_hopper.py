@@ -243,6 +243,11 @@ class Hopper:
         """Whether any trial is live; paused ones are not."""
         return bool(self._live)
 
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """Live and paused trials."""
+        return (*self._live, *self._paused)
+
     def state_of(self, trial: str) -> t.StateRef | None:
         """Where the state of a live or paused trial is; None for any other."""
         found = self._live.get(trial) or self._paused.get(trial)

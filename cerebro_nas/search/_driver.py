@@ -226,10 +226,10 @@ class SearchDriver:
         parts, ledger = self._parts, self._ledger
         for change in ledger.keeping.everything():
             self._carry_out(change)
-        for trial in parts.hopper.snapshot().trials:
-            self._specs[trial.trial] = self._saved_spec(trial.trial)
+        for trial in parts.hopper.unfinished:
+            self._specs[trial] = self._saved_spec(trial)
             for board in parts.boards:
-                board.trial_started(trial.trial, parts.books[trial.trial].hyperparameters)
+                board.trial_started(trial, parts.books[trial].hyperparameters)
         self._succeeded = any(record.status in ("COMPLETED", "STOPPED") for record in parts.books.records)
         # Workers that were to forget a state have ended with their driver.
         self._actions[DropState] = _ignore

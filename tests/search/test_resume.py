@@ -58,6 +58,16 @@ def _space() -> keras_tuner.HyperParameters:
     return hp
 
 
+# Tuners with settings of their own, under names of their own.
+_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "tpe": ("tpe", {"n_startup_jobs": 1}),
+    "asha": ("asha", {"resource": "shards", "factor": 2}),
+    "hyperband": ("hyperband", {"factor": 2}),
+    "pbt": ("pbt", {"population_size": 2, "truncation": 0.5}),
+    "heirs": ("evolution", {"population_size": 1, "sample_size": 1, "inherit_weights": True}),
+}
+
+
 class FakeSpace:
     """Candidates of a number of parameters; every fourth cannot be built."""
 
@@ -113,13 +123,17 @@ class Plan:
             parallelism=self.parallelism,
             visit_order=self.visit_order,
         )
+        name, options = _OPTIONS.get(str(self.tuner), (self.tuner, {}))
         tuner = make_tuner(
-            self.tuner,
+            name,
             objective="val_accuracy",
             max_trials=self.max_trials,
             hyperparameters=_space(),
             seed=None if isinstance(self.tuner, keras_tuner.Oracle) else 7,
             directory=str(self.directory / "tuner"),
+            max_epochs=self.epochs,
+            num_shards=len(TRAIN),
+            **options,
         )
         books = Books(
             project="p",
@@ -204,7 +218,13 @@ def _records(path: Path) -> int:
     ("max_trials", "epochs"), [(3, 2), pytest.param(6, 3, marks=pytest.mark.chaos)], ids=["small", "larger"]
 )
 @pytest.mark.parametrize(
-    ("tuner", "parallelism"), [("random", None), ("grid", 3), ("greedy", 1)], ids=["random", "grid", "greedy"]
+    ("tuner", "parallelism"),
+    # What an asynchronous tuner proposes next follows from what came first, unless one trial runs at a time.
+    [
+        ("random", None),
+        ("grid", 3),
+        *((name, 1) for name in ("greedy", "tpe", "rl", "asha", "hyperband", "pbt", "heirs")),
+    ],
 )
 def test_a_driver_killed_after_any_record_is_taken_over(
     tmp_path: Path, tuner: str, parallelism: int | None, max_trials: int, epochs: int
@@ -316,8 +336,10 @@ def test_workers_and_the_driver_may_both_die(tmp_path: Path, k: int) -> None:
     assert Plan(plan.directory, store=store).run().rows == whole.rows
 
 
-def test_replaying_a_journal_gives_the_state_it_ended_in(tmp_path: Path) -> None:
-    plan = Plan(tmp_path / "a", "greedy", max_trials=8).run()
+@pytest.mark.parametrize("tuner", ["greedy", "bayesian", "rl", "asha", "hyperband", "pbt", "heirs"])
+def test_replaying_a_journal_gives_the_state_it_ended_in(tmp_path: Path, tuner: str) -> None:
+    faults = (Kill("w0", 0.02, back_after=0.01), FailUnit(reason="error", times=2))
+    plan = Plan(tmp_path / "a", tuner, max_trials=8, faults=faults).run()
     hopper, tuner, books = plan.fresh()
     with Journal.open(plan.journal) as journal:
         replay(Ledger(hopper, tuner, books), journal.records)
