@@ -11,11 +11,9 @@ import pytest
 
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.tuners import Exhausted
-from cerebro_nas.tuners import RandomOracle
 from cerebro_nas.tuners import TrialSuggestion
 from cerebro_nas.tuners import Tuner
 from cerebro_nas.tuners._differential_evolution import DifferentialEvolutionOracle
-from cerebro_nas.tuners._seeded import SeededOracle
 
 Score = Callable[[dict[str, Any]], float]
 
@@ -49,14 +47,10 @@ def conditional() -> keras_tuner.HyperParameters:
 
 
 def oracle(
-    space: keras_tuner.HyperParameters,
-    *,
-    kind: type[SeededOracle] = DifferentialEvolutionOracle,
-    seed: int = 3,
-    direction: str = "max",
-    **kwargs: Any,
-) -> SeededOracle:
-    return kind(objective=keras_tuner.Objective("score", direction), hyperparameters=space, seed=seed, **kwargs)
+    space: keras_tuner.HyperParameters, *, seed: int = 3, direction: str = "max", **kwargs: Any
+) -> DifferentialEvolutionOracle:
+    objective = keras_tuner.Objective("score", direction)
+    return DifferentialEvolutionOracle(objective=objective, hyperparameters=space, seed=seed, **kwargs)
 
 
 def asked(tuner: Tuner) -> TrialSuggestion:
@@ -221,13 +215,14 @@ def test_numbers_with_few_values_move_as_often_down_as_up() -> None:
     space = keras_tuner.HyperParameters()
     space.Int("a", 0, 400)
     space.Int("b", 0, 400)
-    starts = [{"a": 200 + i % 2, "b": 50 * i} for i in range(6)]
-    evolution = oracle(space, population=6, mutation=0.5, refresh=0.0, crossover=1.0, initial_hps=starts)
+    # Differences of the second are all different, so that no vector is made twice and then drawn anew in part.
+    starts = [{"a": 200 + i % 2, "b": b} for i, b in enumerate((0, 2, 12, 30, 76, 110, 178, 222, 304, 400))]
+    evolution = oracle(space, population=10, mutation=0.5, refresh=0.0, crossover=1.0, initial_hps=starts)
     tuner = Tuner(evolution, max_trials=400)
-    for _ in range(6):
+    for _ in starts:
         end(tuner, asked(tuner).trial_id, 0.0)
     moves = []
-    for _ in range(300):
+    for _ in range(200):
         trial = asked(tuner)
         end(tuner, trial.trial_id, -1.0)
         moves.append(trial.values["a"] - 200.5)
@@ -235,7 +230,8 @@ def test_numbers_with_few_values_move_as_often_down_as_up() -> None:
 
     assert min(moves) == -1.5
     assert max(moves) == 1.5
-    assert abs(np.mean(moves)) < 0.12
+    # Upwards from every half, it would be 0.27.
+    assert abs(np.mean(moves)) < 0.13
 
 
 @pytest.mark.parametrize("refresh", [0.0, 1.0])
@@ -374,26 +370,35 @@ def additive(seed: int) -> tuple[Score, Score]:
     return reward, lambda values: reward(values) + float(rng.normal(0, 0.02))
 
 
-@pytest.mark.parametrize("at_a_time", [1, 4, 16])
-def test_it_beats_random_search_on_numbers(at_a_time: int) -> None:
-    def best(kind: type[SeededOracle]) -> float:
-        searches = [
-            play(Tuner(oracle(numbers(), kind=kind, seed=seed), max_trials=120), hartmann, at_a_time)
-            for seed in range(3)
-        ]
-        return float(np.mean([max(hartmann(trial.values) for trial in trials) for trials in searches]))
-
-    assert best(DifferentialEvolutionOracle) > best(RandomOracle) + 0.2
+def chance(space: keras_tuner.HyperParameters, score: Score, draws: int, best_of: int = 1) -> float:
+    """What random search comes to: the expected best of so many trials."""
+    rng = random.Random(0)
+    scores = sorted(score({hp.name: hp.prob_to_value(rng.random()) for hp in space.space}) for _ in range(draws))
+    # The probability that the largest of `best_of` is the one of each rank.
+    ranks = np.arange(draws + 1) / draws
+    return float(np.diff(ranks**best_of) @ np.array(scores))
 
 
-@pytest.mark.parametrize("at_a_time", [1, 4, 16])
-def test_it_beats_random_search_on_architectures(at_a_time: int) -> None:
-    def late(kind: type[SeededOracle]) -> float:
-        means = []
-        for seed in range(2):
-            reward, noisy = additive(seed)
-            trials = play(Tuner(oracle(layers(), kind=kind, seed=seed), max_trials=120), noisy, at_a_time)
-            means.append(np.mean([reward(trial.values) for trial in trials[-30:]]))
-        return float(np.mean(means))
+# How many trials run at a time, and over how many seeds the mean is taken.
+SETUPS = [(4, 2), *(pytest.param(number, 12, marks=pytest.mark.slow) for number in (1, 4, 16))]
 
-    assert late(DifferentialEvolutionOracle) > late(RandomOracle) + 0.1
+
+@pytest.mark.parametrize(("at_a_time", "seeds"), SETUPS)
+def test_it_beats_random_search_on_numbers(at_a_time: int, seeds: int) -> None:
+    found = []
+    for seed in range(seeds):
+        trials = play(Tuner(oracle(numbers(), seed=seed), max_trials=120), hartmann, at_a_time)
+        found.append(max(hartmann(trial.values) for trial in trials))
+
+    assert np.mean(found) > chance(numbers(), hartmann, 4000, best_of=120) + 0.2
+
+
+@pytest.mark.parametrize(("at_a_time", "seeds"), SETUPS)
+def test_it_beats_random_search_on_architectures(at_a_time: int, seeds: int) -> None:
+    gains = []
+    for seed in range(seeds):
+        reward, noisy = additive(seed)
+        trials = play(Tuner(oracle(layers(), seed=seed), max_trials=120), noisy, at_a_time)
+        gains.append(np.mean([reward(trial.values) for trial in trials[-30:]]) - chance(layers(), reward, 300))
+
+    assert np.mean(gains) > 0.1
