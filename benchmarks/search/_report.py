@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from benchmarks._table import Table
 from benchmarks.search._contenders import BY_NAME
+from benchmarks.search._contenders import CURVES
 from benchmarks.search._contenders import MACROS
 from benchmarks.search._runs import Run
 from benchmarks.search._statistics import LEVEL
@@ -153,7 +154,7 @@ class Comparison:
         for case in self.cases:
             base = self.runs(case, _BASE)
             for tuner in self.tuners(case) if base and base[0].path else ():
-                if tuner == _BASE or case.problem not in ("power-laws", _RECORDED):
+                if case.problem not in CURVES:
                     continue
                 shares = shares_of(self.runs(case, tuner), base)
                 known = summarise(shares)
