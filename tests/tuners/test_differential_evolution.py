@@ -117,6 +117,11 @@ def test_the_next_trial_goes_to_the_slot_with_the_fewest_running() -> None:
         end(tuner, begun[number].trial_id, 0.5)
     # Slots 2 and 3 have one running each, and two trials each; 0 and 1 have three running.
     assert [asked(tuner).note["slot"] for _ in range(3)] == [2, 3, 2]
+
+    for number in (0, 4, 8):
+        end(tuner, begun[number].trial_id, 0.5)
+    # Slot 0 has had no fewer trials than slot 3, but none of them runs.
+    assert asked(tuner).note["slot"] == 0
     tuner.close()
 
 
@@ -151,13 +156,27 @@ def test_a_trial_vector_is_donor_and_target() -> None:
 
 
 def test_crossover_of_nothing_still_takes_one_value() -> None:
-    tuner, first = held([0.0] * 5, crossover=0.0, refresh=0.0)
+    tuner, first = held([0.0] * 5, mutation=0.5, crossover=0.0, refresh=0.0)
     for _ in range(20):
         trial = asked(tuner)
-        target = first[trial.note["slot"]].values
+        slot = trial.note["slot"]
         end(tuner, trial.trial_id, -1.0)
-        assert sum(trial.values[name] != target[name] for name in target) == 1
+        (name,) = [name for name, value in trial.values.items() if value != first[slot].values[name]]
+        others = [vector.values[name] for number, vector in enumerate(first) if number != slot]
+        donors = [min(max(a + 0.5 * (b - c), 0.0), 1.0) for a in others for b in others for c in others]
+        assert any(trial.values[name] == pytest.approx(donor) for donor in donors)
     tuner.close()
+
+
+def test_where_all_vectors_agree_one_value_is_drawn_anew() -> None:
+    starts = [{"x0": 0.1, "x1": 0.2, "x2": 0.3}] * 4
+    tuner = Tuner(oracle(numbers(3), population=4, refresh=0.0, initial_hps=starts), max_trials=40)
+    for _ in starts:
+        end(tuner, asked(tuner).trial_id, 0.0)
+
+    trials = [asked(tuner) for _ in range(12)]
+    tuner.close()
+    assert [sum(trial.values[name] != starts[0][name] for name in starts[0]) for trial in trials] == [1] * 12
 
 
 @pytest.mark.parametrize(("direction", "better"), [("max", 1.0), ("min", -1.0)])

@@ -250,6 +250,20 @@ def test_numbers_move_to_near_values_or_are_drawn_anew(redraw: float) -> None:
     assert (max(moves) < 0.11) == (redraw == 0.0)
 
 
+@pytest.mark.parametrize("mutations", [1, 3])
+def test_a_child_is_as_many_mutations_away_as_told(mutations: int) -> None:
+    space = keras_tuner.HyperParameters()
+    for number in range(20):
+        space.Float(f"n{number}", 0.0, 1.0)
+    tuner = Tuner(oracle(space, population_size=1, mutations=mutations), max_trials=60)
+    parent = asked(tuner)
+    end(tuner, parent.trial_id, 0.0)
+    changes = [len(changed(asked(tuner), parent)) for _ in range(50)]
+    tuner.close()
+
+    assert changes.count(mutations) > 30
+
+
 @pytest.mark.parametrize("step_size", [0.0, 0.001])
 def test_numbers_with_few_values_move_both_ways_by_one_of_them(step_size: float) -> None:
     space = keras_tuner.HyperParameters()

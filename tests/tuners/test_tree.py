@@ -119,6 +119,16 @@ def test_the_active_entry_is_the_one_whose_conditions_hold() -> None:
     assert set(active_entries(space, {"kind": "y", "size": 2, "rate": 0.5})) == {"kind"}
 
 
+def test_of_two_active_entries_with_one_name_the_first_counts() -> None:
+    space = keras_tuner.HyperParameters()
+    space.Choice("kind", ["x", "y"])
+    space.Int("size", 1, 5, parent_name="kind", parent_values=["x", "y"])
+    space.Int("size", 3, 9, parent_name="kind", parent_values=["y"])
+
+    assert active_entries(space, {"kind": "y", "size": 4})["size"] is space.space[1]
+    assert configure(space, lambda hp: list(hp.values)[-1]) == {"kind": "y", "size": 5}
+
+
 def test_only_what_is_active_is_chosen() -> None:
     chosen = {"kind": "x", "size": 2, "deep": False}
 
