@@ -14,6 +14,7 @@ _MODULES = {
     "trials": ("benchmarks.trials", "24 greedy trials of an image space, beside AutoKeras' own AutoModel"),
     "sched": ("benchmarks.sched", "the scheduler alone, on a virtual clock"),
     "search": ("benchmarks.search", "search algorithms without training, beside random search and their peers"),
+    "tuners": ("benchmarks.tuners", "every tuner on one real search on Spark"),
     "hop": ("benchmarks.hop", "what it costs to move a candidate to another worker"),
     "checkpoint": ("benchmarks.checkpoint", "what it takes from training to write states to the store"),
     "journal": ("benchmarks.journal", "what a search writes down, and what it takes to go through it again"),

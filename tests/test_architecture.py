@@ -17,7 +17,8 @@ _MAX_BODY_LINES = 75
 
 # Room -> the rooms it may import, `errors` apart, which is everybody's.
 # None: anything (`testing` holds the parts of a cluster, `__init__` the public names).
-_SEARCH_MAY = {"search_space", "tuners", "hopper", "backend", "worker", "storage", "data", "tracking", "journal"}
+_SEARCH_MAY = {"search_space", "tuners", "hopper", "backend", "worker", "storage", "data", "tracking"}
+_SEARCH_MAY |= {"journal", "stoppers"}
 _ARROWS: dict[str, set[str] | None] = {
     "__init__": None,
     "testing": None,

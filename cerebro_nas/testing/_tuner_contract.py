@@ -15,12 +15,12 @@ import numpy as np
 from cerebro_nas.testing import _tuner_values as spaces
 from cerebro_nas.testing._contract import _expect
 from cerebro_nas.testing._tuner_run import TunerRun
-from cerebro_nas.tuners._objective import make_objective
-from cerebro_nas.tuners._pareto import losses
-from cerebro_nas.tuners._seeded import SeededOracle
-from cerebro_nas.tuners._staged import StagedOracle
-from cerebro_nas.tuners._tuner import Exhausted
-from cerebro_nas.tuners._tuner import TrialSuggestion
+from cerebro_nas.tuners import Exhausted
+from cerebro_nas.tuners import SeededOracle
+from cerebro_nas.tuners import StagedOracle
+from cerebro_nas.tuners import TrialSuggestion
+from cerebro_nas.tuners import losses
+from cerebro_nas.tuners import make_objective
 
 _SCORE = keras_tuner.Objective("score", "min")
 _PROFIT = keras_tuner.Objective("score", "max")

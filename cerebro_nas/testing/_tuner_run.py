@@ -15,14 +15,14 @@ import keras_tuner
 
 from cerebro_nas.testing._contract import _expect
 from cerebro_nas.testing._tuner_values import check_values
-from cerebro_nas.tuners._seeded import SeededOracle
-from cerebro_nas.tuners._staged import StagedOracle
-from cerebro_nas.tuners._stages import Dismissal
-from cerebro_nas.tuners._stages import Promotion
-from cerebro_nas.tuners._tuner import Exhausted
-from cerebro_nas.tuners._tuner import TrialSuggestion
-from cerebro_nas.tuners._tuner import Tuner
-from cerebro_nas.tuners._tuner import Wait
+from cerebro_nas.tuners import Dismissal
+from cerebro_nas.tuners import Exhausted
+from cerebro_nas.tuners import Promotion
+from cerebro_nas.tuners import SeededOracle
+from cerebro_nas.tuners import StagedOracle
+from cerebro_nas.tuners import TrialSuggestion
+from cerebro_nas.tuners import Tuner
+from cerebro_nas.tuners import Wait
 
 Answer = TrialSuggestion | Promotion | Dismissal | Wait | Exhausted
 Metrics = dict[str, float]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cerebro_nas.tuners._objective import ParetoObjective
     from cerebro_nas.tuners._objective import make_objective
     from cerebro_nas.tuners._objective import objectives_of
+    from cerebro_nas.tuners._pareto import losses
     from cerebro_nas.tuners._random import RandomOracle
     from cerebro_nas.tuners._seeded import NeedsResults
     from cerebro_nas.tuners._seeded import Observation
@@ -33,50 +34,52 @@ if TYPE_CHECKING:
     from cerebro_nas.tuners._tuner import Wait
 
 __all__ = [
-    "objectives_of",
-    "MEASURES",
-    "ParetoObjective",
-    "Observation",
-    "NeedsResults",
-    "StagedOracle",
-    "SeededOracle",
-    "Stage",
-    "Proposal",
-    "Promotion",
     "Dismissal",
     "Exhausted",
     "GreedyOracle",
     "GridOracle",
+    "MEASURES",
+    "NeedsResults",
+    "Observation",
+    "ParetoObjective",
+    "Promotion",
+    "Proposal",
     "RandomOracle",
+    "SeededOracle",
+    "Stage",
+    "StagedOracle",
     "TrialSuggestion",
     "Tuner",
     "Wait",
+    "losses",
     "make_objective",
     "make_tuner",
+    "objectives_of",
     "tuner_names",
 ]
 
 _HOMES = {
-    "objectives_of": "_objective",
-    "MEASURES": "_objective",
-    "ParetoObjective": "_objective",
-    "Observation": "_seeded",
-    "NeedsResults": "_seeded",
-    "StagedOracle": "_staged",
-    "SeededOracle": "_seeded",
-    "Stage": "_stages",
-    "Proposal": "_stages",
-    "Promotion": "_stages",
     "Dismissal": "_stages",
     "Exhausted": "_tuner",
     "GreedyOracle": "_greedy",
     "GridOracle": "_grid",
+    "MEASURES": "_objective",
+    "NeedsResults": "_seeded",
+    "Observation": "_seeded",
+    "ParetoObjective": "_objective",
+    "Promotion": "_stages",
+    "Proposal": "_stages",
     "RandomOracle": "_random",
+    "SeededOracle": "_seeded",
+    "Stage": "_stages",
+    "StagedOracle": "_staged",
     "TrialSuggestion": "_tuner",
     "Tuner": "_tuner",
     "Wait": "_tuner",
+    "losses": "_pareto",
     "make_objective": "_objective",
     "make_tuner": "_make",
+    "objectives_of": "_objective",
     "tuner_names": "_make",
 }
 

@@ -181,7 +181,7 @@ def test_the_metric_of_the_backend_is_the_objective_in_its_own_direction(
     make: Make, metric: str, objective: str, direction: str
 ) -> None:
     model = make(evaluation_metric=metric)
-    made = model._make_tuner(model._settings, None, None).objective
+    made = model._make_tuner(model._settings, None, None, None).objective
     assert (made.name, made.direction) == (objective, direction)
 
 

@@ -336,10 +336,10 @@ def test_workers_and_the_driver_may_both_die(tmp_path: Path, k: int) -> None:
     assert Plan(plan.directory, store=store).run().rows == whole.rows
 
 
-@pytest.mark.parametrize("tuner", ["greedy", "bayesian", "rl", "asha", "hyperband", "pbt", "heirs"])
-def test_replaying_a_journal_gives_the_state_it_ended_in(tmp_path: Path, tuner: str) -> None:
+@pytest.mark.parametrize("name", ["greedy", "bayesian", "rl", "asha", "hyperband", "pbt", "heirs"])
+def test_replaying_a_journal_gives_the_state_it_ended_in(tmp_path: Path, name: str) -> None:
     faults = (Kill("w0", 0.02, back_after=0.01), FailUnit(reason="error", times=2))
-    plan = Plan(tmp_path / "a", tuner, max_trials=8, faults=faults).run()
+    plan = Plan(tmp_path / "a", name, max_trials=8, faults=faults).run()
     hopper, tuner, books = plan.fresh()
     with Journal.open(plan.journal) as journal:
         replay(Ledger(hopper, tuner, books), journal.records)

@@ -13,7 +13,6 @@ from cerebro_nas.tuners import make_tuner
 from cerebro_nas.tuners import tuner_names
 from cerebro_nas.tuners._make import oracle_class
 
-
 _PUBLISHED = {
     **{name: name for name in tuner_names()},
     "Greedy": "greedy",
