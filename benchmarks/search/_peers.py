@@ -101,7 +101,8 @@ class OptunaSampler:
             # `multivariate`, `group` and `constant_liar` are called experimental.
             warnings.simplefilter("ignore")
             makers: dict[str, Callable[[], Any]] = {
-                "tpe": lambda: samplers.TPESampler(seed=seed, constant_liar=True),
+                # Version 5 is multivariate unless told otherwise.
+                "tpe": lambda: samplers.TPESampler(seed=seed, multivariate=False, constant_liar=True),
                 "mtpe": lambda: samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True),
                 "gp": lambda: samplers.GPSampler(seed=seed),
                 "cmaes": lambda: samplers.CmaEsSampler(seed=seed),
