@@ -48,8 +48,8 @@ class PbtOracle(StagedOracle):
     population larger than the number of workers moves on together.
 
     A member that fails is replaced in the same way. Each replacement is a trial, and `max_trials` counts it; when they
-    are used up, members are trained to the end. As long as less than half of the population has a result, nobody is
-    replaced. Nor is anybody where no variation is left that has not been tried.
+    are used up, members are trained to the end. When all are, the next population begins. As long as less than half of
+    the population has a result, nobody is replaced. Nor is anybody where no variation is left that has not been tried.
 
     To change a hyperparameter, it is drawn anew with `resample_probability`; otherwise numbers are multiplied by one of
     `perturb` (a 0 moves by as much of its range), and kept in their range and steps, ordered choices move one place,
@@ -64,6 +64,7 @@ class PbtOracle(StagedOracle):
         explore: names of the hyperparameters that are changed. None: those whose name says that they belong to the
             training (learning rates, optimizers, momentum, decay, dropout, regularisers, batch sizes and so on), as
             others shape the network, whose weights would then not fit; all, if there is none of that kind.
+        populations: how many are trained, one after the other. None: as many as `max_trials` has trials for.
         **kwargs: see `StagedOracle`: `max_resource`, `resource`, and those of every oracle.
     """
 
@@ -76,11 +77,14 @@ class PbtOracle(StagedOracle):
         perturb: Sequence[float] = (0.8, 1.2),
         resample_probability: float = 0.25,
         explore: Sequence[str] | None = None,
+        populations: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_int("population_size", population_size, least=2)
         check_int("interval", interval, least=1)
+        if populations is not None:
+            check_int("populations", populations, least=1)
         check_number("truncation", truncation, 0, 0.5)
         check_number("resample_probability", resample_probability, 0, 1)
         _check_perturb(perturb)
@@ -90,6 +94,8 @@ class PbtOracle(StagedOracle):
         self.perturb = tuple(perturb)
         self.resample_probability = resample_probability
         self.explore = None if explore is None else self._checked(explore)
+        self.populations = populations
+        self._complete = 0
         # Places of the population; None: vacant. Of the vacant ones, whether somebody entirely new is due.
         self._members: list[str | None] = []
         self._vacant: dict[int, bool] = {}
@@ -247,12 +253,21 @@ class PbtOracle(StagedOracle):
             self._vacate(step.trial_id, fresh=False)
 
     def observe(self, observation: Observation) -> None:
-        """The place of a member that failed is vacant; whoever is complete keeps his."""
+        """The place of a member that failed is vacant; complete ones keep theirs until all are."""
         name = observation.trial_id
         if observation.loss is None:
             self._vacate(name, fresh=self.was_rejected(name) and self.proposal_of(name).parent is None)
         else:
             self._advance(name)
+        if self.populations is None or self._complete + 1 < self.populations:
+            self._begin_the_next()
+
+    def _begin_the_next(self) -> None:
+        members = [member for member in self._members if member is not None]
+        if members and all(self._progress[member] >= self.max_resource for member in members):
+            self._complete += 1
+            for member in members:
+                self._vacate(member, fresh=True)
 
     def _advance(self, trial_id: str) -> None:
         self._progress[trial_id] = self._inherited[trial_id] + self.stage_of(trial_id).until
@@ -268,6 +283,7 @@ class PbtOracle(StagedOracle):
         """State as plain JSON values."""
         return {
             **super().get_state(),
+            "complete": self._complete,
             "members": list(self._members),
             "vacant": [list(item) for item in self._vacant.items()],
             "inherited": dict(self._inherited),
@@ -278,6 +294,7 @@ class PbtOracle(StagedOracle):
     def set_state(self, state: dict[str, Any]) -> None:
         """Restore what `get_state` gave."""
         super().set_state(state)
+        self._complete = state["complete"]
         self._members = list(state["members"])
         self._vacant = {place: fresh for place, fresh in state["vacant"]}
         self._inherited = dict(state["inherited"])

@@ -50,7 +50,8 @@ def test_columns_and_missing_hyperparameters() -> None:
         *("trial", "status", "reason", "score"),
         *("hp.units", "hp.kind", "hp.rate", "hp.mixed"),
         *("metric.val_accuracy", "metric.loss"),
-        *("cost.parameters", "cost.seconds", "cost.epochs", "cost.units", "best_epoch"),
+        *("cost.parameters", "cost.flops", "cost.latency_ms", "cost.seconds", "cost.epochs", "cost.units"),
+        "best_epoch",
     ]
     assert table["hp.units"].isna().tolist() == [True, False, False, False, False]
     assert table["hp.units"].tolist()[1] == 32

@@ -126,8 +126,6 @@ class TestBohb(OurContract):
 class TestPbt(OurContract):
     oracle = PbtOracle
     arguments = {"max_resource": 4, "population_size": 4}
-    # It ends when its population is trained, whatever is left of the space.
-    exhausts = False
     # With the last trials gone nobody is replaced any more.
     foresees_nothing = False
 

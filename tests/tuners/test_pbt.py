@@ -36,6 +36,7 @@ def make(max_trials: int | None = 60, direction: str = "min", **options: Any) ->
         "max_resource": 10,
         "population_size": 5,
         "interval": 2,
+        "populations": 1,
         "max_trials": max_trials,
         "seed": 0,
         **options,
@@ -264,6 +265,13 @@ def test_members_move_on_together_with_one_worker() -> None:
 
     assert order == [until for until in (2, 4, 6, 8, 10) for _ in range(5)]
     tuner.close()
+
+
+@pytest.mark.parametrize(("populations", "trials"), [(1, 5), (2, 10), (None, 12)])
+def test_populations_follow_one_another(populations: int | None, trials: int) -> None:
+    found = Population(make(12, truncation=0.0, populations=populations))
+    assert len(found.trials) == trials
+    assert set(found.ended.values()) == {"COMPLETED"}
 
 
 def test_equal_members_replace_nobody() -> None:
