@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--problems", nargs="+", metavar="NAME", help="those to search (default: all)")
     parser.add_argument("--workers", nargs="+", type=int, metavar="W", help=f"default: {_WORKERS}")
     parser.add_argument("--seeds", type=int, default=_SEEDS, help="default: %(default)s")
+    parser.add_argument(
+        "--first-seed", type=int, default=0, help="for seeds that no setting was chosen with (default: %(default)s)"
+    )
     parser.add_argument("--evaluations", type=int, help="complete trainings for each search (default: the problem's)")
     parser.add_argument("--peers", default=True, action="store_true", help="also their peers (default)")
     parser.add_argument("--no-peers", dest="peers", action="store_false")
@@ -89,7 +92,7 @@ def tasks(arguments: argparse.Namespace, contenders: list[Contender]) -> list[Ta
         for width in workers
         for contender in contenders
         if problem.name in contender.problems
-        for seed in range(seeds)
+        for seed in range(arguments.first_seed, arguments.first_seed + seeds)
     ]
 
 

@@ -100,7 +100,7 @@ OURS = (
     Contender("rl", MACROS, MACROS),
     *(
         Contender(f"{name}{suffix}", CURVES, CURVES, peers, staged=True)
-        for name, peers in (("hyperband", ("kt-hyperband",)), ("asha", ()), ("bohb", ()))
+        for name, peers in (("hyperband", ("kt-hyperband",)), ("asha", ()), ("bohb", ()), ("async_bohb", ()))
         for suffix in ("", ":shards")
     ),
     Contender("pbt", (), CURVES, staged=True),

@@ -31,6 +31,7 @@ _ORACLES: dict[str, tuple[str, str]] = {
     "hyperband": ("_hyperband", "HyperbandOracle"),
     "asha": ("_asha", "AshaOracle"),
     "bohb": ("_bohb", "BohbOracle"),
+    "async_bohb": ("_bohb", "AsyncBohbOracle"),
     "pbt": ("_pbt", "PbtOracle"),
     "evolution": ("_evolution", "EvolutionOracle"),
     "differential_evolution": ("_differential_evolution", "DifferentialEvolutionOracle"),

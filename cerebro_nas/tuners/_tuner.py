@@ -23,6 +23,7 @@ from cerebro_nas.errors import ConfigError
 from cerebro_nas.errors import ResumeMismatchError
 from cerebro_nas.errors import SearchAborted
 from cerebro_nas.tuners._seeded import SeededOracle
+from cerebro_nas.tuners._staged import REJECTED
 from cerebro_nas.tuners._staged import StagedOracle
 from cerebro_nas.tuners._stages import Dismissal
 from cerebro_nas.tuners._stages import Promotion
@@ -34,7 +35,6 @@ COMPLETED = "COMPLETED"
 FAILED = "FAILED"
 
 _FINAL = ("COMPLETED", "FAILED", "INVALID", "STOPPED")
-_REJECTED = "rejected: "
 
 
 @dataclass(frozen=True)
@@ -277,7 +277,7 @@ class Tuner:
         """
         if self.oracle.max_trials is not None:
             self.oracle.max_trials += 1
-        self._end(trial_id, FAILED, _REJECTED + reason)
+        self._end(trial_id, FAILED, REJECTED + reason)
         self._rejections_in_a_row += 1
         if parameters is not None:
             self._smallest = parameters if self._smallest is None else min(self._smallest, parameters)
@@ -408,7 +408,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _is_rejected(trial: Any) -> bool:
-    return trial.status == FAILED and (trial.message or "").startswith(_REJECTED)
+    return trial.status == FAILED and (trial.message or "").startswith(REJECTED)
 
 
 def _remove_temporary(directory: Path) -> None:

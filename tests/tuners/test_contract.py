@@ -10,6 +10,7 @@ from cerebro_nas.tuners import GridOracle
 from cerebro_nas.tuners import RandomOracle
 from cerebro_nas.tuners._asha import AshaOracle
 from cerebro_nas.tuners._bayesian import BayesianOracle
+from cerebro_nas.tuners._bohb import AsyncBohbOracle
 from cerebro_nas.tuners._bohb import BohbOracle
 from cerebro_nas.tuners._cmaes import CmaEsOracle
 from cerebro_nas.tuners._differential_evolution import DifferentialEvolutionOracle
@@ -120,6 +121,11 @@ class TestHyperband(OurContract):
 
 class TestBohb(OurContract):
     oracle = BohbOracle
+    arguments = {"max_resource": 4, "factor": 2, "min_points": 4}
+
+
+class TestAsyncBohb(OurContract):
+    oracle = AsyncBohbOracle
     arguments = {"max_resource": 4, "factor": 2, "min_points": 4}
 
 
