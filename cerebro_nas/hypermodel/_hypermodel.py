@@ -167,8 +167,8 @@ class HyperHyperModel(Fitted):
 
         Args:
             tuner: `"greedy"`, `"random"`, `"grid"`, `"bayesian"`, `"tpe"`, `"multivariate_tpe"`, `"cmaes"`, `"sobol"`,
-                `"hyperband"`, `"asha"`, `"bohb"`, `"async_bohb"`, `"pbt"`, `"evolution"`, `"differential_evolution"`, `"rl"`,
-                or a `keras_tuner.Oracle`. docs/tuners.md says which one when.
+                `"hyperband"`, `"asha"`, `"bohb"`, `"async_bohb"`, `"pbt"`, `"evolution"`, `"differential_evolution"`,
+                `"rl"`, or a `keras_tuner.Oracle`. docs/tuners.md says which one when.
             hyperparameters: entries that replace those of the graph with the same name, `Fixed` ones say.
             objective: see the constructor; a list of several is searched for what no other trial dominates.
             max_trials: see the constructor.
