@@ -11,6 +11,7 @@ from cerebro_nas.errors import ConfigError
 from cerebro_nas.hopper import _types as t
 from cerebro_nas.hopper._costs import CostModel
 from cerebro_nas.hopper._exclusion import Exclusions
+from cerebro_nas.hopper._legs import fit_passes
 from cerebro_nas.hopper._log import ScheduleLog
 from cerebro_nas.hopper._order import FixedOrder
 from cerebro_nas.hopper._policy import Assignment
@@ -460,8 +461,9 @@ class Hopper:
             raise self._story.illegal(event, "comes with a trial that was not asked for", plan.trial)
         if plan.kind == "hop" and plan.epochs < 1:
             raise self._story.illegal(event, "must plan at least one epoch", plan.trial)
-        if plan.legs and (len(plan.legs) != plan.epochs or min(plan.legs) < 1 or max(plan.legs) > self.num_train):
-            raise self._story.illegal(event, "must plan from one train unit to a whole pass for each epoch", plan.trial)
+        if plan.legs and (len(plan.legs) != plan.epochs or not fit_passes(plan.legs, self.num_train)):
+            problem = "must plan train units of one pass, one at least, for each epoch"
+            raise self._story.illegal(event, problem, plan.trial)
         if plan.cost <= 0:
             raise self._story.illegal(event, "must predict a cost above 0", plan.trial)
 

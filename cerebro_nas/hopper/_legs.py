@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from itertools import accumulate
 
 
@@ -40,6 +41,12 @@ class Legs:
     def pass_start(self, generation: int) -> int:
         """Train units before the pass over all shards in which the unit after so many is."""
         return generation - generation % self._pass
+
+
+def fit_passes(lengths: Sequence[int], num_train: int) -> bool:
+    """Whether epochs of these lengths have a train unit or more each, none of them in two passes over all shards."""
+    starts = accumulate(lengths, initial=0)
+    return all(0 < length <= num_train - start % num_train for start, length in zip(starts, lengths, strict=False))
 
 
 def legs_between(start: int, end: int, num_train: int) -> tuple[int, ...]:

@@ -87,8 +87,8 @@ class TrialPlan:
         cost: predicted seconds for one row of training, any unit as long as all trials share it; measured times
             replace it as they come in.
         kind: `"hop"` (train over shards, evaluate) or `"call"` (one call unit).
-        legs: train units before each evaluation, `epochs` numbers none of which goes beyond a pass over all shards;
-            empty: whole passes. What is called an epoch elsewhere is one of these.
+        legs: train units before each evaluation, `epochs` numbers; one of them ends wherever a pass over all shards
+            ends. Empty: whole passes. What is called an epoch elsewhere is one of these.
         pauses: after the last epoch the trial does not end, but pauses until it is promoted.
     """
 
