@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 # Spark's own Python code and Arrow's bridge to pandas warn of what they will change.
-_spark = pytest.mark.filterwarnings("default")
+_spark = pytest.mark.filterwarnings("default", "ignore:unclosed <socket:ResourceWarning")
 
 _SEEDS = (0, 7, -1, 2**31 - 1, 2**31, -(2**31), -(2**31) - 1, 2**40 + 3, 2**63 - 1, -(2**63))
 

@@ -35,7 +35,8 @@ def test_two_equal_rows_more_are_seen() -> None:
 
 
 @pytest.mark.spark
-@pytest.mark.filterwarnings("default")  # Py4J leaves sockets to the garbage collector
+# Py4J leaves sockets to the garbage collector.
+@pytest.mark.filterwarnings("default", "ignore:unclosed <socket:ResourceWarning")
 @pytest.mark.case(33)
 def test_preparation_and_resumption_see_the_same_rows(spark: Any, tmp_path: Path) -> None:
     from pyspark.ml.linalg import Vectors

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 # Petastorm warns of much that is deprecated.
-pytestmark = [pytest.mark.spark, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.spark, pytest.mark.filterwarnings("default", "ignore:unclosed <socket:ResourceWarning")]
 
 petastorm = pytest.importorskip("petastorm")
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.spark,
     # Spark's own Python code and Arrow's bridge to pandas warn of what they will change.
-    pytest.mark.filterwarnings("default"),
+    pytest.mark.filterwarnings("default", "ignore:unclosed <socket:ResourceWarning"),
 ]
 
 Prepare = Callable[..., PreparedData]

@@ -419,7 +419,7 @@ def noise(spark: SparkSession) -> Callable[[], DataFrame]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("default", "ignore:unclosed <socket:ResourceWarning")
 def test_the_published_example(spark: SparkSession, noise: Callable[[], DataFrame], tmp_path: Path) -> None:
     input_node = ak.ImageInput()
     output_node = ak.Normalization()(input_node)
@@ -444,7 +444,7 @@ def test_the_published_example(spark: SparkSession, noise: Callable[[], DataFram
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("default", "ignore:unclosed <socket:ResourceWarning")
 def test_the_short_form(spark: SparkSession, noise: Callable[[], DataFrame], tmp_path: Path) -> None:
     am = HyperHyperModel(ak.ImageInput(), ak.ClassificationHead(), max_trials=1, max_model_size=200_000, seed=0)
     am.resource_bind(
