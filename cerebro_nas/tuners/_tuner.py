@@ -141,7 +141,7 @@ class Tuner:
         hps = trial.hyperparameters.copy()
         suggestion = TrialSuggestion(trial.trial_id, dict(hps.values), hps)
         if not isinstance(self.oracle, SeededOracle):
-            return suggestion
+            return _as_hyperband_says(suggestion)
         proposal = self.oracle.proposal_of(trial.trial_id)
         stage = self.oracle.stage_of(trial.trial_id)
         return replace(suggestion, stage=stage, parent=proposal.parent, note=dict(proposal.note))
@@ -405,6 +405,16 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="keras_tuner")
         yield
+
+
+def _as_hyperband_says(suggestion: TrialSuggestion) -> TrialSuggestion:
+    """Train as far, and with whose weights, as KerasTuner's `HyperbandOracle` says among the values of a trial."""
+    values = suggestion.values
+    until = values.get("tuner/epochs")
+    if until is None:
+        return suggestion
+    epochs = max(1, int(until) - int(values.get("tuner/initial_epoch", 0)))
+    return replace(suggestion, stage=Stage(epochs, last=True), parent=values.get("tuner/trial_id"))
 
 
 def _is_rejected(trial: Any) -> bool:

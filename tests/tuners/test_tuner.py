@@ -251,3 +251,25 @@ def test_a_tuner_knows_that_it_has_given_all() -> None:
     seen.append(tuner.exhausted)
     assert seen == [False, True, False, True]
     tuner.close()
+
+
+def test_kerastuners_hyperband_goes_on_with_the_weights_of_whom_it_promotes() -> None:
+    oracle = keras_tuner.oracles.HyperbandOracle(
+        keras_tuner.Objective("score", "max"), max_epochs=9, factor=3, seed=1, hyperparameters=space()
+    )
+    tuner = Tuner(oracle, max_trials=None)
+    trained: dict[str, int] = {}
+    promoted = 0
+    for _ in range(17):
+        suggestion = asked(tuner)
+        assert suggestion.stage is not None
+        assert suggestion.stage.last
+        before = trained[suggestion.parent] if suggestion.parent else 0
+        trained[suggestion.trial_id] = before + suggestion.stage.until
+        assert trained[suggestion.trial_id] == suggestion.values["tuner/epochs"]
+        promoted += bool(suggestion.parent)
+        tuner.report(suggestion.trial_id, suggestion.stage.until - 1, {"score": suggestion.values["rate"]})
+        tuner.finish(suggestion.trial_id, "COMPLETED")
+    assert promoted
+    assert max(trained.values()) == 9
+    tuner.close()
