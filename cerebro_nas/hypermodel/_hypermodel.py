@@ -13,6 +13,8 @@ from cerebro_nas import search
 from cerebro_nas.errors import CerebroNasError
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.hypermodel._fitted import Fitted
+from cerebro_nas.hypermodel._fixed_arch import check_arguments
+from cerebro_nas.hypermodel._fixed_arch import space_of_one
 from cerebro_nas.results import ModelSelectionResult
 from cerebro_nas.tracking import configure_logging
 from cerebro_nas.tracking import load_tensorflow
@@ -329,9 +331,9 @@ class HyperHyperModel(Fitted):
             df: see `fit`.
             optimizer: names of optimizers, `"adam"` say; None: all of the graph's.
             learning_rate: learning rates; None: all of the graph's.
-            batch_size: rows per step; None: 32.
-            architecture: values of hyperparameters; None: those of the best trial of the last search, or of a random
-                architecture where there was none.
+            batch_size: rows per step; None: those of `hyperparameters` where it has a `batch_size`, else 32.
+            architecture: values of hyperparameters, the others take their defaults; None: those of the best trial of
+                the last search, or of a random architecture where there was none.
             epochs: see `fit`.
             callbacks: see `fit`.
             verbose: see `fit`.
@@ -340,22 +342,26 @@ class HyperHyperModel(Fitted):
         Raises:
             ConfigError: an argument cannot be used.
         """
+        self._bound("fixed_arch_search")
+        asked = {"optimizer": optimizer, "learning_rate": learning_rate, "batch_size": batch_size}
+        choices = check_arguments(asked, architecture)
+        self._check(verbose)
+        arguments = search.make_fit_arguments(batch_size=32, epochs=epochs, input_shape=input_shape)
+        search.split_callbacks(callbacks, arguments.patience)
         if self._prepared is None:
-            self.sys_setup(df, input_shape=input_shape, epochs=epochs or 1)
-        space = self._space.explore(self._settings.hyperparameters)
-        choices = {"optimizer": optimizer, "learning_rate": learning_rate, "batch_size": batch_size or [32]}
+            self.sys_setup(df, input_shape=input_shape, epochs=arguments.epochs)
         if architecture is None and self._result is not None:
             architecture = self._result.best_model.hyperparameters
-        architecture = architecture or search.random_architecture(space, self._seed)
-        overrides, count = search.fixed_arch_space(space, architecture, choices)
-        before, parallelism = self._settings, self._settings.parallelism
+        before, found, parallelism = self._settings, self._result, self._settings.parallelism
+        overrides, count = space_of_one(self._space, before.hyperparameters, architecture, choices, self._seed)
         self._settings = search.Settings({**before.values, "parallelism": parallelism and min(parallelism, count)})
         name = f"{before.project_name}_fixed_arch"
         self._settings.update(tuner="grid", hyperparameters=overrides, project_name=name, max_trials=count)
         try:
             return self.fit(df, 32, epochs, callbacks, verbose, input_shape)
         finally:
-            self._settings = before
+            # Where it was interrupted, the last search is still the one whose architecture it took.
+            self._settings, self._result = before, self._result or found
 
     def sys_setup(
         self, df: DataFrame, input_shape: Sequence[int] | int | None = None, batch_size: int = 32, epochs: int = 1

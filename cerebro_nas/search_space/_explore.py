@@ -53,7 +53,7 @@ class Explorer:
         self._failures: list[BuildError] = []
         self.builds = 0
 
-    def explore(self) -> keras_tuner.HyperParameters:
+    def explore(self, warn_unused: bool = True) -> keras_tuner.HyperParameters:
         """Build until nothing new turns up, and return the space with its default values."""
         pending: list[Forced] = [{}]
         while pending:
@@ -65,7 +65,8 @@ class Explorer:
             raise self._failures[0]
         # No part of the graph, hence none that it could register.
         self._space.merge(self._overrides.pop(BATCH_SIZE, []))
-        self._warn_unused()
+        if warn_unused:
+            self._warn_unused()
         return self._space
 
     def _try(self, probe: Probe, forced: Forced) -> None:

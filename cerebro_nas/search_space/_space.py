@@ -134,11 +134,14 @@ class SearchSpace:
         """The graph as plain values by dotted path, equal for equal graphs; call it after `configure`."""
         return describe_graph(self._graph.get_config())
 
-    def explore(self, overrides: keras_tuner.HyperParameters | None = None) -> keras_tuner.HyperParameters:
+    def explore(
+        self, overrides: keras_tuner.HyperParameters | None = None, *, warn_unused: bool = True
+    ) -> keras_tuner.HyperParameters:
         """Find the complete space.
 
         Args:
             overrides: entries that replace those of the graph with the same name, under the graph's own conditions.
+            warn_unused: warn of entries that replace nothing.
 
         Returns:
             Every hyperparameter of the graph, with default values.
@@ -151,7 +154,7 @@ class SearchSpace:
         def is_known(name: str) -> bool:
             return _adapter.is_autokeras_block(self._graph, name)
 
-        return Explorer(self._probe, overrides, is_known).explore()
+        return Explorer(self._probe, overrides, is_known).explore(warn_unused)
 
     def build(self, hp: keras_tuner.HyperParameters, *, trial: str, seed: int | None = None) -> CandidateSpec:
         """Build the candidate for these values; the model itself is dropped.
