@@ -28,6 +28,7 @@ from cerebro_nas.hopper import Hopper
 from cerebro_nas.hopper import RunUnit
 from cerebro_nas.hopper import StateStored
 from cerebro_nas.hopper import TrialFinished
+from cerebro_nas.hopper import TrialPaused
 from cerebro_nas.hopper import TrialStatus
 from cerebro_nas.hopper import UnitFailed
 from cerebro_nas.hopper import WorkerExcluded
@@ -146,6 +147,7 @@ class SearchDriver:
         }
         self._actions: dict[type, Callable[..., None]] = {
             EpochFinished: self._epoch_finished,
+            TrialPaused: self._trial_paused,
             TrialFinished: self._trial_finished,
             DropState: self._drop,
             WorkerExcluded: self._excluded,
@@ -230,7 +232,7 @@ class SearchDriver:
             self._specs[trial] = self._saved_spec(trial)
             for board in parts.boards:
                 board.trial_started(trial, parts.books[trial].hyperparameters)
-        self._succeeded = any(record.status in ("COMPLETED", "STOPPED") for record in parts.books.records)
+        self._succeeded = any(record.status in ("COMPLETED", "STOPPED", "PAUSED") for record in parts.books.records)
         # Workers that were to forget a state have ended with their driver.
         self._actions[DropState] = _ignore
         self._act()
@@ -412,6 +414,10 @@ class SearchDriver:
     def _stop(self, trial: str, status: TrialStatus, reason: str) -> None:
         now = self._note("stop", {"trial": trial, "status": status.value, "reason": reason})
         self._ledger.stop(trial, status, reason, now)
+
+    def _trial_paused(self, command: TrialPaused) -> None:
+        # Those that end first where trials pause are those that fail; the others wait for them.
+        self._succeeded = self._succeeded or self._ledger.spoiled(command.trial) is None
 
     def _trial_finished(self, command: TrialFinished) -> None:
         failed = command.status is TrialStatus.FAILED
