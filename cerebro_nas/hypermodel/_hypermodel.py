@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import uuid
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -12,6 +11,12 @@ from typing import Any
 from cerebro_nas import search
 from cerebro_nas.errors import CerebroNasError
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.hypermodel._checks import check_hyperparameters
+from cerebro_nas.hypermodel._checks import check_oracle
+from cerebro_nas.hypermodel._checks import is_oracle
+from cerebro_nas.hypermodel._checks import max_trials_of
+from cerebro_nas.hypermodel._checks import need_tensorflow
+from cerebro_nas.hypermodel._checks import objective_of
 from cerebro_nas.hypermodel._fitted import Fitted
 from cerebro_nas.hypermodel._fixed_arch import check_arguments
 from cerebro_nas.hypermodel._fixed_arch import space_of_one
@@ -48,11 +53,11 @@ class HyperHyperModel(Fitted):
         inputs: an AutoKeras input (`ak.ImageInput()`), or a list of them.
         outputs: what heads returned, or heads alone: then the blocks are those that AutoKeras chooses for the input.
         project_name: name of the search; its files are in a directory of that name.
-        max_trials: trials at most. Defaults to 100.
+        max_trials: trials at most. Defaults to 100, or to those of an oracle.
         directory: where the search's files go; the store's directory for runs by default.
         objective: metric to optimise, `"val_accuracy"` say, or a `keras_tuner.Objective`; by default the
-            `evaluation_metric` of `resource_bind` on the validation split.
-        tuner: `"greedy"` (default), `"random"`, `"grid"`, or a `keras_tuner.Oracle`.
+            `evaluation_metric` of `resource_bind` on the validation split, or what an oracle has.
+        tuner: a name, `"greedy"` (default) say, or a `keras_tuner.Oracle`, see `tuner_bind`.
         overwrite: remove an earlier search of that name. Without it, `fit` goes on with one that did not end, and
             gives the result of one that did; it refuses if the graph, the objective or the data is another one.
         seed: seed of the data's shuffle, the tuner and the initial weights.
@@ -78,7 +83,7 @@ class HyperHyperModel(Fitted):
     ) -> None:
         search.refuse_unknown(kwargs, _CONSTRUCTOR, "HyperHyperModel")
         quiet_libraries()
-        _need_tensorflow()
+        need_tensorflow()
         load_tensorflow()
         from cerebro_nas.search_space import SearchSpace
 
@@ -224,6 +229,7 @@ class HyperHyperModel(Fitted):
             force_fields=force_fields,
         )
         settings.check()
+        check_hyperparameters(hyperparameters)
         self._check_tuner(settings)
         self._settings = settings
 
@@ -259,7 +265,7 @@ class HyperHyperModel(Fitted):
         """
         arguments = search.make_fit_arguments(batch_size=batch_size, epochs=epochs, input_shape=input_shape)
         rules, logdirs = search.split_callbacks(callbacks, arguments.patience)
-        self._check(verbose)
+        self._check(verbose, arguments)
         self._check_data(df, arguments)
         with self._claim() as claim, self._bound("fit").backend as backend:
             if not self._has_ended(claim, arguments):
@@ -297,7 +303,7 @@ class HyperHyperModel(Fitted):
         arguments = search.make_fit_arguments(batch_size=batch_size, epochs=epochs, input_shape=input_shape)
         rules, logdirs = search.split_callbacks(callbacks, arguments.patience)
         resources = self._bound("fit_on_prepared_data")
-        self._check(verbose)
+        self._check(verbose, arguments)
         resources.backend.check()
         prepared = load_prepared(resources.store, self._settings.project_name)
         check_fingerprint(
@@ -345,7 +351,8 @@ class HyperHyperModel(Fitted):
         self._bound("fixed_arch_search")
         asked = {"optimizer": optimizer, "learning_rate": learning_rate, "batch_size": batch_size}
         choices = check_arguments(asked, architecture)
-        self._check(verbose)
+        if verbose is not None:
+            search.check_verbose(verbose)
         arguments = search.make_fit_arguments(batch_size=32, epochs=epochs, input_shape=input_shape)
         search.split_callbacks(callbacks, arguments.patience)
         if self._prepared is None:
@@ -356,7 +363,8 @@ class HyperHyperModel(Fitted):
         overrides, count = space_of_one(self._space, before.hyperparameters, architecture, choices, self._seed)
         self._settings = search.Settings({**before.values, "parallelism": parallelism and min(parallelism, count)})
         name = f"{before.project_name}_fixed_arch"
-        self._settings.update(tuner="grid", hyperparameters=overrides, project_name=name, max_trials=count)
+        self._settings.update(tuner="grid", objective=self._objective(before), hyperparameters=overrides)
+        self._settings.update(project_name=name, max_trials=count)
         try:
             return self.fit(df, 32, epochs, callbacks, verbose, input_shape)
         finally:
@@ -400,7 +408,7 @@ class HyperHyperModel(Fitted):
     @property
     def max_trials(self) -> int:
         """Trials at most."""
-        return int(self._settings.max_trials)
+        return max_trials_of(self._settings)
 
     @property
     def project_name(self) -> str:
@@ -426,7 +434,7 @@ class HyperHyperModel(Fitted):
         return int(_DEFAULT_SEED if self._settings.seed is None else self._settings.seed)
 
     def _objective(self, settings: search.Settings) -> Any:
-        given = settings.objective
+        given = objective_of(settings)
         return given if given is not None or self._resources is None else self._resources.default_objective
 
     def _bound(self, call: str) -> search.Resources:
@@ -437,24 +445,23 @@ class HyperHyperModel(Fitted):
             )
         return self._resources
 
-    def _check(self, verbose: Any) -> None:
+    def _check(self, verbose: Any, arguments: FitArguments) -> None:
         """Check everything that needs no data, before Spark does any work."""
         from cerebro_nas.tuners import make_objective
 
         resources = self._bound("fit")
         if verbose is not None:
             search.check_verbose(verbose)
-        self._check_tuner(self._settings)
+        self._check_tuner(self._settings, arguments.epochs)
         self._space.check_labels(resources.label_columns)
         search.check_objective(make_objective(self.objective), self._space)
 
-    def _check_tuner(self, settings: search.Settings) -> None:
+    def _check_tuner(self, settings: search.Settings, epochs: int | None = None) -> None:
         """Have a tuner made, so that a wrong argument is told now; `fit` makes it anew once the space is known."""
-        import keras_tuner
-
-        # An oracle is left alone: it is the user's object, and its state would change.
-        if not isinstance(settings.tuner, keras_tuner.Oracle):
-            self._make_tuner(settings, None, None, None).close()
+        if is_oracle(settings.tuner):
+            check_oracle(settings)
+        else:
+            self._make_tuner(settings, None, None, epochs).close()
 
     def _make_tuner(
         self,
@@ -469,7 +476,7 @@ class HyperHyperModel(Fitted):
         return make_tuner(
             settings.tuner,
             objective=self._objective(settings),
-            max_trials=settings.max_trials,
+            max_trials=max_trials_of(settings),
             hyperparameters=space,
             seed=self._seed,
             parallelism=settings.parallelism or 2 * resources.backend.num_workers,
@@ -502,7 +509,7 @@ class HyperHyperModel(Fitted):
         return search.SearchClaim(store, self.directory, data=data, overwrite=bool(self._settings.overwrite))
 
     def _has_ended(self, claim: search.SearchClaim, arguments: FitArguments) -> bool:
-        limits = {"max_trials": self._settings.max_trials, "epochs": arguments.epochs}
+        limits = {"max_trials": self.max_trials, "epochs": arguments.epochs}
         return claim.has_ended({**limits, "budgets": self._settings.budgets.to_dict()})
 
     def _prepare(self, df: DataFrame, arguments: FitArguments, session: dict[str, Any] | None = None) -> None:
@@ -589,12 +596,4 @@ class HyperHyperModel(Fitted):
             stoppers=self._settings.rules,
             budgets=self._settings.budgets,
             max_latency_ms=self._settings.max_latency_ms,
-        )
-
-
-def _need_tensorflow() -> None:
-    if importlib.util.find_spec("tensorflow") is None:
-        raise ImportError(
-            "`HyperHyperModel` needs TensorFlow, which is not installed. Install it with "
-            "`pip install 'cerebro_nas[cpu]'`, or `pip install 'cerebro_nas[gpu]'` for NVIDIA GPUs."
         )

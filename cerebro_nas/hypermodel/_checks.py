@@ -1,0 +1,109 @@
+"""What can be said of arguments before there is data, and what an oracle of the user's own brings with it."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING
+from typing import Any
+
+from cerebro_nas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cerebro_nas import search
+
+_UNSET = "default_objective"
+
+
+def need_tensorflow() -> None:
+    """Refuse to work without TensorFlow.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ImportError(
+            "`HyperHyperModel` needs TensorFlow, which is not installed. Install it with "
+            "`pip install 'cerebro_nas[cpu]'`, or `pip install 'cerebro_nas[gpu]'` for NVIDIA GPUs."
+        )
+
+
+def is_oracle(tuner: Any) -> bool:
+    """Whether it is an oracle and no name of a tuner."""
+    import keras_tuner
+
+    return isinstance(tuner, keras_tuner.Oracle)
+
+
+def objective_of(settings: search.Settings) -> Any:
+    """The objective that the user has named, to us or to an oracle; None where neither."""
+    if settings.objective is not None or not is_oracle(settings.tuner):
+        return settings.objective
+    return None if settings.tuner.objective.name == _UNSET else settings.tuner.objective
+
+
+def max_trials_of(settings: search.Settings) -> int:
+    """Trials at most: those that the user has named to us, those of an oracle, or the default."""
+    own = settings.tuner.max_trials if is_oracle(settings.tuner) else None
+    return int(settings.values.get("max_trials") or own or settings.max_trials)
+
+
+def check_oracle(settings: search.Settings) -> None:
+    """Check what is given along with an oracle, and leave that alone: it is the user's.
+
+    Raises:
+        ConfigError: it is used already, or contradicts what else is given.
+    """
+    from cerebro_nas.tuners import make_objective
+
+    oracle, name = settings.tuner, type(settings.tuner).__name__
+    if settings.tuner_options:
+        raise ConfigError(
+            "`tuner_bind` takes options of a tuner with its name only. "
+            f"Received: {', '.join(sorted(settings.tuner_options))} with an oracle of class {name}. Give the oracle "
+            "its options where you make it."
+        )
+    if oracle.trials:
+        raise ConfigError(
+            "`tuner` must be an oracle that has given no trials yet. "
+            f"Received: {name} with {len(oracle.trials)} trials. Make a new one with the same arguments."
+        )
+    if settings.objective is None or oracle.objective.name == _UNSET:
+        return
+    if make_objective(settings.objective) != oracle.objective:
+        raise ConfigError(
+            f"`objective` must be that of the oracle, {oracle.objective}, or None. "
+            f"Received: objective={settings.objective!r}. Leave one of them out."
+        )
+
+
+def check_hyperparameters(given: Any) -> None:
+    """Check entries that replace those of the graph, as far as they can be judged without it.
+
+    Raises:
+        ConfigError: they are no `HyperParameters`, or a batch size among them can be no batch size.
+    """
+    import keras_tuner
+
+    if given is None:
+        return
+    if not isinstance(given, keras_tuner.HyperParameters):
+        raise ConfigError(
+            "`hyperparameters` must be a `keras_tuner.HyperParameters`, or None. "
+            f"Received: hyperparameters={given!r} (of type {type(given).__name__}). Make one, and call for example "
+            '`hp.Fixed("learning_rate", 0.001)` on it.'
+        )
+    for entry in given.space:
+        if entry.name == "batch_size" and not all(_is_batch_size(value) for value in _ends(entry)):
+            raise ConfigError(
+                "`hyperparameters` must give 'batch_size' whole numbers of at least 1. "
+                f"Received: {entry}. Use `hp.Choice` or `hp.Int` with such numbers."
+            )
+
+
+def _ends(entry: Any) -> list[Any]:
+    low = getattr(entry, "min_value", None)
+    return list(entry.values) if low is None else [low, entry.max_value]
+
+
+def _is_batch_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
