@@ -75,7 +75,7 @@ class Books:
 
     @property
     def best(self) -> BestTrial | None:
-        """The best trial so far."""
+        """The best trial so far; none that failed, however good it was before."""
         return self._best
 
     def open(
@@ -156,6 +156,8 @@ class Books:
         record = replace(self._records[trial], status=status, reason=reason)
         self._records[trial] = record
         value = record.best_value(self.objective, self.direction)
+        if status == "FAILED" and self._best is not None and self._best.trial == trial:
+            self._find_best()
         self._ended.append(
             FinishedTrial(trial, status, reason, value, epochs=record.cost.epochs, seconds=record.cost.seconds)
         )
@@ -223,6 +225,14 @@ class Books:
 
     def _failed(self) -> int:
         return sum(record.status == "FAILED" for record in self._records.values())
+
+    def _find_best(self) -> None:
+        """The best of the trials that have not failed."""
+        self._best = None
+        for record in self._records.values():
+            value = record.best_value(self.objective, self.direction) if record.history else None
+            if value is not None and record.status != "FAILED":
+                self._note_best(record, value)
 
     def _note_best(self, record: TrialRecord, value: float) -> None:
         if self._best is not None and not (
