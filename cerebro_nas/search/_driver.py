@@ -139,7 +139,7 @@ class SearchDriver:
         self._asking = Asking(parts, self._ledger, self._specs, self._note, self.now)
         self._succeeded = False
         self._told = False
-        self._because = ""
+        self._is_over_budget = False
         self._limits: dict[str, Any] = {
             "max_trials": parts.books.max_trials,
             "epochs": parts.books.epochs,
@@ -366,7 +366,7 @@ class SearchDriver:
     def _check_budgets(self) -> None:
         """End the search, with what it has, once something that was limited is used up."""
         parts, ledger = self._parts, self._ledger
-        if ledger.finished or self._because:
+        if ledger.finished or self._is_over_budget:
             return
         best = parts.books.best
         spent = parts.budgets.spent(
@@ -374,8 +374,8 @@ class SearchDriver:
         )
         if spent is None:
             return
-        self._because = spent
-        ledger.exhaust(self._note("exhausted", {"reason": spent}))
+        self._is_over_budget = True
+        ledger.exhaust(self._note("exhausted", {"reason": spent}), spent)
         for trial in parts.hopper.snapshot().trials:
             self._stop(trial.trial, TrialStatus.STOPPED, "budget")
         self._settle()
@@ -395,6 +395,8 @@ class SearchDriver:
         if parts.max_latency_ms is not None and latency is not None and latency > parts.max_latency_ms:
             self._ledger.failures[trial] = f"{latency:.3g} ms a row are more than max_latency_ms={parts.max_latency_ms}"
             self._stop(trial, TrialStatus.FAILED, "too_slow")
+        elif parts.hopper.state_of(trial) is None:
+            return  # It was its last epoch: there is nothing left to stop.
         elif any(rule.should_stop(record.history) for rule in parts.rules):
             self._stop(trial, TrialStatus.STOPPED, "early_stopping")
         elif parts.stoppers:
@@ -472,8 +474,8 @@ class SearchDriver:
             parts.reporter.update(parts.books.view(parts.hopper.snapshot(), now))
 
     def _reason(self) -> str:
-        if self._because:
-            return self._because
+        if self._ledger.because:
+            return self._ledger.because
         limit = self._parts.books.max_trials
         given = sum(record.status != TrialStatus.REJECTED.value for record in self._parts.books.records)
         if limit is not None and given >= limit:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from cerebro_nas.search._books import Books
     from cerebro_nas.search._keeping import Change
     from cerebro_nas.search._trials import NewTrial
+    from cerebro_nas.tuners import TrialSuggestion
     from cerebro_nas.tuners import Tuner
 
 
@@ -58,8 +59,9 @@ class Ledger:
 
     Attributes:
         asked: trials that the scheduler asked for and has not got.
-        exhausted: the tuner has no more.
+        exhausted: the tuner has no more; `because`: the budget that is used up, in words, where that is why.
         finished: every trial has ended.
+        held: what the tuner gave, and waits for the state of its parent.
         budgets: what may be used up, as plain values.
         failures: what the last failure of a unit of a trial said.
         keeping: which stored states are needed.
@@ -73,7 +75,9 @@ class Ledger:
         self.books = books
         self.asked = 0
         self.exhausted = False
+        self.because = ""
         self.finished = False
+        self.held: TrialSuggestion | None = None
         self.budgets: Mapping[str, Any] = {}
         self.failures: dict[str, str] = {}
         self.keeping = Keeping(hopper.stored_names)
@@ -106,6 +110,7 @@ class Ledger:
     def add(self, new: NewTrial, now: float) -> None:
         """The tuner gave a trial, and its candidate was built."""
         trial = new.plan.trial
+        self.held = None
         self.digests[trial] = new.digest
         self.tuner.accept(trial)
         self.asked -= 1
@@ -114,6 +119,10 @@ class Ledger:
         if new.parent:
             self.keeping.pin(trial, new.parent, new.parent_state)
         self._feed(TrialAdded(new.plan), now)
+
+    def hold(self, suggestion: TrialSuggestion) -> None:
+        """The tuner gave a trial that is built later: other inputs come in between."""
+        self.held = suggestion
 
     def promote(self, plan: TrialPlan, now: float) -> None:
         """The tuner wants a paused trial to go on."""
@@ -126,6 +135,7 @@ class Ledger:
         Raises:
             SearchAborted: so it was with too many in a row.
         """
+        self.held = None
         self.books.open(trial, values)
         self.books.close(trial, TrialStatus.REJECTED.value, reason)
         # An oversized candidate's count is known to the error, so that the tuner can name the smallest seen.
@@ -140,9 +150,10 @@ class Ledger:
         count, self.asked = self.asked, 0
         self._feed(TrialsDeferred(count), now)
 
-    def exhaust(self, now: float) -> None:
-        """The tuner has no more trials."""
+    def exhaust(self, now: float, because: str = "") -> None:
+        """The tuner has no more trials, or a budget is used up."""
         self.exhausted, self.asked = True, 0
+        self.because = because or self.because
         self._feed(NoMoreTrials(), now)
 
     def ran(self, worker: str, unit: Unit, now: float) -> None:
@@ -151,6 +162,9 @@ class Ledger:
 
     def stop(self, trial: str, status: TrialStatus, reason: str, now: float) -> None:
         """A trial ends for a reason of its own."""
+        if status is TrialStatus.FAILED:
+            # After its last epoch the scheduler has it down as complete already.
+            self._spoiled.setdefault(trial, reason)
         self._feed(TrialStopRequested(trial, status, reason), now)
 
     def set_limits(
@@ -166,6 +180,7 @@ class Ledger:
         self.tuner.raise_limit(max_trials)
         if self.exhausted and not self.tuner.exhausted:
             self.exhausted = self.finished = False
+            self.because = ""
             self._feed(MoreTrials(), now)
 
     # --- what follows -------------------------------------------------------------------------------------------------
@@ -228,6 +243,7 @@ class Ledger:
 
     def _trial_paused(self, trial: str) -> None:
         self.books.pause(trial)
+        self._changes += self.keeping.paused(trial)
         if trial not in self._spoiled:
             self.tuner.pause(trial)
 

@@ -23,6 +23,7 @@ from cerebro_nas.storage import check_name
 from cerebro_nas.tuners import Dismissal
 from cerebro_nas.tuners import Promotion
 from cerebro_nas.tuners import Stage
+from cerebro_nas.tuners import TrialSuggestion
 
 if TYPE_CHECKING:
     from cerebro_nas.journal import Record
@@ -75,6 +76,8 @@ def _apply(ledger: Ledger, kind: str, data: dict[str, Any], now: float) -> None:
         ledger.ran(read_field(data, "worker", str), read_unit(data.get("unit")), now)
     elif kind == "trial":
         _add(ledger, data, now)
+    elif kind == "proposed":
+        ledger.hold(_readmit(ledger, data))
     elif kind == "rejected":
         _reject(ledger, data)
     elif kind == "promoted":
@@ -87,9 +90,10 @@ def _apply(ledger: Ledger, kind: str, data: dict[str, Any], now: float) -> None:
         ledger.tuner.readmit_none()
         ledger.defer(now)
     elif kind == "exhausted":
-        if not ledger.tuner.exhausted and not data.get("reason"):
+        because = str(data.get("reason") or "")
+        if not ledger.tuner.exhausted and not because:
             ledger.tuner.readmit_none()
-        ledger.exhaust(now)
+        ledger.exhaust(now, because)
     elif kind == "session":
         limits = read_field(data, "limits", dict)
         parallelism, budgets = read_field(data, "parallelism", int), read_field(limits, "budgets", dict)
@@ -118,10 +122,23 @@ def _take_up_to_epoch(ledger: Ledger, trial: str) -> None:
 
 def _add(ledger: Ledger, data: dict[str, Any], now: float) -> None:
     new = NewTrial.read(data)
+    _readmit(ledger, data)
+    ledger.add(new, now)
+
+
+def _readmit(ledger: Ledger, data: dict[str, Any]) -> TrialSuggestion:
+    """Have the tuner give the trial again, unless it did so in the record of its proposal."""
+    trial = _read_trial(data)
+    if ledger.held is not None:
+        if ledger.held.trial_id != trial:
+            raise CorruptStateError(f"The journal has trial {trial!r} where {ledger.held.trial_id!r} was proposed.")
+        return ledger.held
     # The parent that the tuner named, also where nothing of it could be had.
     parent = data.get("proposed_parent")
-    ledger.tuner.readmit(_read_trial(data), new.values, parent if isinstance(parent, str) else None, new.note)
-    ledger.add(new, now)
+    note = read_field(data, "note", dict)
+    return ledger.tuner.readmit(
+        trial, read_field(data, "values", dict), parent if isinstance(parent, str) else None, note
+    )
 
 
 def _promote(ledger: Ledger, data: dict[str, Any], now: float) -> None:
@@ -140,7 +157,7 @@ def _read_trial(data: dict[str, Any]) -> str:
 
 def _reject(ledger: Ledger, data: dict[str, Any]) -> None:
     trial, values = _read_trial(data), read_field(data, "values", dict)
-    ledger.tuner.readmit(trial, values)
+    _readmit(ledger, data)
     parameters = data.get("parameters")
     # That there were too many in a row ended the session then; the next one begins to count anew.
     with contextlib.suppress(SearchAborted):
