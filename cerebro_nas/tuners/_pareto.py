@@ -6,6 +6,8 @@ fronts and crowding.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +18,9 @@ from numpy.typing import NDArray
 from cerebro_nas.tuners._objective import ParetoObjective
 
 _COMPLETED = "COMPLETED"
+
+Outcome = float | list[float]
+"""What a trial came to, lower is better: a number or, with several objectives, one for each of them."""
 
 
 def losses(trials: Sequence[Any], objective: keras_tuner.Objective) -> list[float | None]:
@@ -31,7 +36,7 @@ def losses(trials: Sequence[Any], objective: keras_tuner.Objective) -> list[floa
     done = [index for index, trial in enumerate(trials) if trial.status == _COMPLETED and trial.score is not None]
     found: list[float | None] = [None] * len(trials)
     if isinstance(objective, ParetoObjective):
-        values = np.array([_vector(trials[index], objective) for index in done], float)
+        values = np.array([_vector(trials[index], objective, trials[index].best_step) for index in done], float)
         numbers = rank(values.reshape(len(done), len(objective.objectives))).tolist()
     else:
         sign = -1.0 if objective.direction == "max" else 1.0
@@ -41,10 +46,40 @@ def losses(trials: Sequence[Any], objective: keras_tuner.Objective) -> list[floa
     return found
 
 
-def _vector(trial: Any, objective: ParetoObjective) -> list[float]:
+def latest(trial: Any, objective: keras_tuner.Objective) -> Outcome | None:
+    """What a trial had come to at its last report; None if it reported nothing.
+
+    Args:
+        trial: KerasTuner's, whether it has ended or not.
+        objective: of the search.
+    """
+    name, metrics = objective.name, trial.metrics
+    history = metrics.get_history(name) if metrics.exists(name) else []
+    if not history:
+        return None
+    if isinstance(objective, ParetoObjective):
+        return _vector(trial, objective, history[-1].step)
+    value = float(history[-1].mean())
+    return -value if objective.direction == "max" else value
+
+
+def comparable(outcomes: Mapping[str, Outcome | None]) -> dict[str, float]:
+    """One number for each outcome, lower is better: itself or, of several objectives, its `rank` among these ones.
+
+    Args:
+        outcomes: all numbers or all vectors; None: failed, which is infinitely bad.
+    """
+    vectors = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, list)}
+    numbers = dict(zip(vectors, rank(np.array(list(vectors.values()), float)).tolist(), strict=True)) if vectors else {}
+    for name, outcome in outcomes.items():
+        if not isinstance(outcome, list):
+            numbers[name] = math.inf if outcome is None else outcome
+    return numbers
+
+
+def _vector(trial: Any, objective: ParetoObjective, step: int) -> list[float]:
     return [
-        (-1.0 if part.direction == "max" else 1.0) * _value_at(trial, part.name, trial.best_step)
-        for part in objective.objectives
+        (-1.0 if part.direction == "max" else 1.0) * _value_at(trial, part.name, step) for part in objective.objectives
     ]
 
 

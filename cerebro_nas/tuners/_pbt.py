@@ -14,6 +14,8 @@ import numpy as np
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.tuners._encoding import Dimension
 from cerebro_nas.tuners._encoding import Encoding
+from cerebro_nas.tuners._pareto import Outcome
+from cerebro_nas.tuners._pareto import comparable
 from cerebro_nas.tuners._seeded import NeedsResults
 from cerebro_nas.tuners._seeded import Observation
 from cerebro_nas.tuners._staged import StagedOracle
@@ -102,7 +104,7 @@ class PbtOracle(StagedOracle):
         # Of each trial: what its ancestors were trained with, what it and they were, its latest loss.
         self._inherited: dict[str, int] = {}
         self._progress: dict[str, int] = {}
-        self._losses: dict[str, float | None] = {}
+        self._losses: dict[str, Outcome | None] = {}
 
     # --- what comes next ----------------------------------------------------------------------------------------------
 
@@ -149,12 +151,16 @@ class PbtOracle(StagedOracle):
         left = self.remaining_trials()
         if len(ranked) * 2 < self.population_size or not count or (left is not None and left <= 0):
             return False
-        better = [name for name in self._winners() if self._key(name) < self._key(trial_id)]
-        if trial_id not in ranked[-count:] or not better:
+        if trial_id not in ranked[-count:] or not self._is_beaten(trial_id, ranked):
             return False
         # The proposal that is next would begin with the same numbers.
         self._rng = random.Random(f"{self._base}/{self._proposed}")  # noqa: S311 - not for secrets
         return self._variation(self._members.index(trial_id)) is not None
+
+    def _is_beaten(self, trial_id: str, ranked: list[str]) -> bool:
+        # Equal results are in some order, too, and replace nobody.
+        better = {name for name in ranked[: ranked.index(trial_id)] if self._losses[name] != self._losses[trial_id]}
+        return not better.isdisjoint(self._winners())
 
     def _winners(self) -> list[str]:
         """The best members that can be gone on from."""
@@ -172,15 +178,12 @@ class PbtOracle(StagedOracle):
         return self._losses.get(trial_id) is not None
 
     def _ranked(self) -> list[str]:
-        members = [name for name in self._members if name is not None and name in self._losses]
-        return sorted(members, key=self._key)
+        """The members that have a result, or failed, best first; with several objectives by fronts and crowding."""
+        losses = {name: self._losses[name] for name in self._members if name is not None and name in self._losses}
+        return sorted(losses, key=comparable(losses).__getitem__)
 
     def _quantile(self, ranked: list[str]) -> int:
         return min(math.ceil(len(ranked) * self.truncation), len(ranked) // 2)
-
-    def _key(self, trial_id: str) -> float:
-        loss = self._losses[trial_id]
-        return math.inf if loss is None else loss
 
     # --- who comes next -----------------------------------------------------------------------------------------------
 

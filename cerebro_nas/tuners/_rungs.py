@@ -5,7 +5,6 @@ Floating point has no place here: `int(log(243) / log(3))` is 4.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
@@ -13,6 +12,8 @@ from typing import Any
 from typing import NamedTuple
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.tuners._pareto import Outcome
+from cerebro_nas.tuners._pareto import comparable
 from cerebro_nas.tuners._seeded import Observation
 from cerebro_nas.tuners._staged import StagedOracle
 from cerebro_nas.tuners._staged import check_int
@@ -92,11 +93,11 @@ class RungRecord:
 
     Attributes:
         members: trials that were sent there, in that order.
-        losses: of those that got there or ended before; None: failed.
+        losses: of those that got there or ended before (with several objectives one for each); None: failed.
     """
 
     members: list[str] = field(default_factory=list)
-    losses: dict[str, float | None] = field(default_factory=dict)
+    losses: dict[str, Outcome | None] = field(default_factory=dict)
 
     @property
     def full(self) -> bool:
@@ -108,16 +109,19 @@ class RungRecord:
         return ranked(self.losses)
 
 
-def ranked(losses: Mapping[str, float | None]) -> list[str]:
-    """Trials by their losses, best first; of equal ones the first in the mapping, failed ones (None) last."""
-    keys = {name: math.inf if loss is None else loss for name, loss in losses.items()}
-    return sorted(keys, key=keys.__getitem__)
+def ranked(losses: Mapping[str, Outcome | None]) -> list[str]:
+    """Trials by their losses, best first; of equal ones the first in the mapping, failed ones (None) last.
+
+    With several objectives by fronts, so that nobody is before one that dominates it, and by crowding within them.
+    """
+    return sorted(losses, key=comparable(losses).__getitem__)
 
 
 class RungedOracle(StagedOracle):
     """An oracle whose trials climb the rungs of brackets.
 
-    It keeps who is on which rung, with what loss (that of the last report). A trial that fails on its way to a rung
+    It keeps who is on which rung, with what loss (that of the last report; with several objectives, a rung is ranked
+    by the fronts and the crowding of those on it). A trial that fails on its way to a rung
     is on that rung, and worse than all others; one that ends for another reason is there with what it came to. Rejected
     ones are as if they had never been proposed.
 
@@ -156,9 +160,9 @@ class RungedOracle(StagedOracle):
         """The bracket that a trial goes into whose proposal does not say; None: there is none."""
         raise NotImplementedError
 
-    def results(self) -> dict[int, dict[str, float | None]]:
+    def results(self) -> dict[int, dict[str, Outcome | None]]:
         """What trials came to at each level of resource, in all brackets; None: failed."""
-        found: dict[int, dict[str, float | None]] = {}
+        found: dict[int, dict[str, Outcome | None]] = {}
         for bracket, rungs in enumerate(self._brackets):
             for level, record in zip(self.levels(bracket), rungs, strict=True):
                 found.setdefault(level, {}).update(record.losses)

@@ -6,6 +6,8 @@ from typing import Any
 from typing import get_args
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.tuners._pareto import Outcome
+from cerebro_nas.tuners._pareto import latest
 from cerebro_nas.tuners._seeded import NeedsResults
 from cerebro_nas.tuners._seeded import SeededOracle
 from cerebro_nas.tuners._stages import Dismissal
@@ -66,18 +68,12 @@ class StagedOracle(SeededOracle):
         running = {trial.trial_id for trial in self.ongoing_trials.values()}
         return tuple(name for name in self.start_order if name in running and name not in self._paused)
 
-    def loss_now(self, trial_id: str) -> float | None:
+    def loss_now(self, trial_id: str) -> Outcome | None:
         """The objective at the last report of a trial, lower is better; None if it reported nothing.
 
-        With several objectives it is the first one's.
+        With several objectives there is one number for each: see `comparable`.
         """
-        name = self.objective.name
-        metrics = self.trials[trial_id].metrics
-        history = metrics.get_history(name) if metrics.exists(name) else []
-        if not history:
-            return None
-        value = float(history[-1].mean())
-        return -value if self.objective.direction == "max" else value
+        return latest(self.trials[trial_id], self.objective)
 
     def was_rejected(self, trial_id: str) -> bool:
         """Whether a trial ended because it could not be built, or is too large; it counts as never proposed."""

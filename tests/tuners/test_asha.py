@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 import statistics
 from collections import Counter
@@ -13,6 +14,7 @@ from cerebro_nas.tuners import Exhausted
 from cerebro_nas.tuners import TrialSuggestion
 from cerebro_nas.tuners import Tuner
 from cerebro_nas.tuners import Wait
+from cerebro_nas.tuners import make_objective
 from cerebro_nas.tuners._asha import AshaOracle
 from cerebro_nas.tuners._stages import Promotion
 from cerebro_nas.tuners._stages import Stage
@@ -203,3 +205,61 @@ def test_it_needs_a_third_of_the_resource_of_random_search() -> None:
         random_search.append(_spent(seed, target, 27, min_resource=27))
 
     assert statistics.mean(ours) < statistics.mean(random_search) / 3
+
+
+def make_of_two(**options: Any) -> Tuner:
+    arguments: dict[str, Any] = {"max_resource": 9, "seed": 0, "max_trials": 50, **options}
+    objective = make_objective([keras_tuner.Objective("accuracy", "max"), keras_tuner.Objective("latency_ms", "min")])
+    oracle = AshaOracle(objective=objective, hyperparameters=space(), **arguments)
+    oracle.save = oracle._save_trial = lambda *_: None
+    return Tuner(oracle, max_trials=50)
+
+
+def pause_with(tuner: Tuner, trial_id: str, accuracy: float, latency: float) -> None:
+    tuner.report(trial_id, 0, {"accuracy": accuracy, "latency_ms": latency})
+    tuner.pause(trial_id)
+
+
+def test_a_rung_of_several_objectives_is_ranked_by_who_dominates_whom() -> None:
+    tuner = make_of_two(factor=2)
+    dear, alike, dominated, good = begin(tuner, 4)
+    pause_with(tuner, dominated, 0.8, 30.0)
+    pause_with(tuner, dear, 0.81, 90.0)
+    pause_with(tuner, good, 0.81, 20.0)
+    pause_with(tuner, alike, 0.5, 10.0)
+
+    steps = [tuner.ask() for _ in range(3)]
+    # The best in accuracy first would have promoted `dear` too, which `good` dominates.
+    assert steps[:2] == [Promotion(good, Stage(2, False)), Promotion(alike, Stage(2, False))]
+    assert isinstance(steps[2], TrialSuggestion)
+    tuner.close()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nobody_goes_on_before_those_that_dominate_it(seed: int) -> None:
+    tuner = make_of_two(factor=2)
+    dice = random.Random(seed)
+    results = {name: (dice.randrange(6), dice.randrange(6)) for name in begin(tuner, 20)}
+    for name, (accuracy, latency) in results.items():
+        pause_with(tuner, name, accuracy, latency)
+    steps = [tuner.ask() for _ in range(10)]
+    order = [step.trial_id for step in steps if isinstance(step, Promotion)]
+
+    assert len(order) == 10
+    for name, (accuracy, latency) in results.items():
+        for other, (accuracy2, latency2) in results.items():
+            if accuracy >= accuracy2 and latency <= latency2 and (accuracy, latency) != (accuracy2, latency2):
+                assert other not in order or name in order[: order.index(other)]
+    tuner.close()
+
+
+def test_a_rung_of_several_objectives_survives_json() -> None:
+    tuner, other = make_of_two(factor=2), make_of_two(factor=2)
+    for name, latency in zip(begin(tuner, 4), (4.0, 2.0, 1.0, 3.0), strict=True):
+        pause_with(tuner, name, 0.5, latency)
+    other.oracle.trials = dict(tuner.oracle.trials)
+    other.oracle.set_state(json.loads(json.dumps(tuner.oracle.get_state())))
+
+    assert [other.ask() for _ in range(2)] == [tuner.ask() for _ in range(2)]
+    tuner.close()
+    other.close()

@@ -13,6 +13,7 @@ from cerebro_nas.tuners import Exhausted
 from cerebro_nas.tuners import TrialSuggestion
 from cerebro_nas.tuners import Tuner
 from cerebro_nas.tuners import Wait
+from cerebro_nas.tuners import make_objective
 from cerebro_nas.tuners._pbt import PbtOracle
 from cerebro_nas.tuners._stages import Dismissal
 from cerebro_nas.tuners._stages import Promotion
@@ -41,7 +42,7 @@ def make(max_trials: int | None = 60, direction: str = "min", **options: Any) ->
         "seed": 0,
         **options,
     }
-    oracle = PbtOracle(objective=keras_tuner.Objective("score", direction), **arguments)
+    oracle = PbtOracle(**({"objective": keras_tuner.Objective("score", direction)} | arguments))
     # Writing files is most of the time that KerasTuner takes.
     oracle.save = oracle._save_trial = lambda *_: None
     return Tuner(oracle, max_trials=max_trials)
@@ -278,6 +279,42 @@ def test_equal_members_replace_nobody() -> None:
     tuner = make()
     for name in begin(tuner):
         pause(tuner, name, 0.5)
+
+    assert all(isinstance(tuner.ask(), Promotion) for _ in range(5))
+    tuner.close()
+
+
+def make_of_two() -> Tuner:
+    return make(objective=make_objective(["accuracy", keras_tuner.Objective("latency_ms", "min")]))
+
+
+def pause_with(tuner: Tuner, trial_id: str, accuracy: float, latency: float) -> None:
+    tuner.report(trial_id, 1, {"accuracy": accuracy, "latency_ms": latency})
+    tuner.pause(trial_id)
+
+
+def test_of_several_objectives_the_dominated_one_is_replaced() -> None:
+    tuner = make_of_two()
+    names = begin(tuner)
+    # The third is second in accuracy, and the only one that another dominates; the last is worst in accuracy.
+    for name, result in zip(names, [(0.6, 3.0), (0.9, 5.0), (0.8, 9.0), (0.7, 4.0), (0.5, 1.0)], strict=True):
+        pause_with(tuner, name, *result)
+
+    replies = [tuner.ask() for _ in range(4)]
+    lost = replies[2]
+    assert isinstance(lost, Dismissal)
+    assert lost.trial_id == names[2]
+    child = replies[3]
+    assert isinstance(child, TrialSuggestion)
+    # The ends of the front are the least crowded.
+    assert child.parent in (names[1], names[4])
+    tuner.close()
+
+
+def test_members_that_are_equal_in_all_objectives_replace_nobody() -> None:
+    tuner = make_of_two()
+    for name in begin(tuner):
+        pause_with(tuner, name, 0.5, 2.0)
 
     assert all(isinstance(tuner.ask(), Promotion) for _ in range(5))
     tuner.close()

@@ -77,6 +77,13 @@ def test_ranks_put_failures_last_and_the_first_of_equals_first() -> None:
     assert ranked({"a": None, "b": 2.0, "c": 1.0, "d": 2.0, "e": None}) == ["c", "b", "d", "a", "e"]
 
 
+def test_several_objectives_rank_by_fronts_then_crowding_and_failures_last() -> None:
+    front = {"a": [0.0, 9.0], "b": [1.0, 8.0], "c": [5.0, 4.0], "d": [9.0, 0.0]}
+    found = ranked({"failed": None, "behind": [6.0, 5.0], **front, "last": [9.0, 9.0]})
+
+    assert found == ["a", "d", "c", "b", "behind", "last", "failed"]
+
+
 @pytest.mark.parametrize(
     ("options", "name"),
     [
