@@ -39,5 +39,5 @@ class GridOracle(SeededOracle):
 
     def entered(self, trial_id: str, proposal: Proposal) -> None:
         """The walk goes on from here."""
-        if self.number > len(self.initial_hps):
+        if self.number > len(self.starts):
             self._last = dict(proposal.values)

@@ -59,7 +59,8 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]  # KerasTuner ship
     apart; AutoKeras' greedy oracle draws from NumPy's global generator. Here each proposal has generators of its own.
 
     Args:
-        initial_hps: configurations to begin with; hyperparameters they leave out take their defaults.
+        initial_hps: configurations to begin with; hyperparameters they leave out take their defaults, and those that
+            come to the same configuration are tried once.
         seed: seed of the proposals.
         **kwargs: see `keras_tuner.Oracle`.
     """
@@ -71,6 +72,8 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]  # KerasTuner ship
         self._rng = random.Random(self._base)  # noqa: S311 - not for secrets
         self._proposed = 0
         self._expected: Proposal | None = None
+        # Of a space of so many entries; made anew when it has grown.
+        self._starts: tuple[int, list[Values]] = (-1, [])
         self._notes: dict[str, tuple[str | None, dict[str, Any]]] = {}
         self._observed: list[Observation] = []
         self._max_collisions = _COLLISIONS
@@ -97,6 +100,19 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]  # KerasTuner ship
     def generator(self) -> np.random.Generator:
         """NumPy's generator for the present proposal: the same one for the same seed and number."""
         return np.random.default_rng([self._base, self._proposed])
+
+    @property
+    def starts(self) -> list[Values]:
+        """The configurations to begin with, each once."""
+        size = len(self.hyperparameters.space)
+        if self._starts[0] != size:
+            found: list[Values] = []
+            for given in self.initial_hps:
+                values = self.complete(given)
+                if values not in found:
+                    found.append(values)
+            self._starts = (size, found)
+        return self._starts[1]
 
     @property
     def number(self) -> int:
@@ -211,8 +227,8 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]  # KerasTuner ship
             return self._expected
         # Text, as a tuple's hash would differ between versions of Python.
         self._rng = random.Random(f"{self._base}/{self._proposed}")  # noqa: S311 - not for secrets
-        if self._proposed < len(self.initial_hps):
-            return Proposal(self.complete(self.initial_hps[self._proposed]))
+        if self._proposed < len(self.starts) and self.is_new(self.starts[self._proposed]):
+            return Proposal(dict(self.starts[self._proposed]))
         found = self.propose()
         return Proposal(found) if isinstance(found, dict) else found
 

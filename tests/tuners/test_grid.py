@@ -61,6 +61,16 @@ def test_grid_goes_on_where_it_stopped(tmp_path: Any) -> None:
     assert len(rest) == 5
 
 
+def test_starting_configurations_that_are_the_same_leave_the_grid_its_place() -> None:
+    starts = [{}, {"kind": "x"}, {"flag": False}]
+    tuner = make_tuner("grid", max_trials=4, hyperparameters=space(), initial_hps=starts)
+    ask_all(tuner)
+
+    # Two of the starts are one, so two of the trials are the grid's.
+    assert tuner.oracle.get_state()["grid_last"] == {"kind": "x", "x/size": 2, "flag": False}
+    tuner.close()
+
+
 def test_random_is_decided_by_its_seed_alone() -> None:
     def draw(seed: int) -> list[dict[str, Any]]:
         hps = keras_tuner.HyperParameters()

@@ -174,3 +174,54 @@ def test_notes_and_number_survive_json() -> None:
     assert restored.number == 1
     assert restored.populate_space("next") == oracle.populate_space("next")
     tuner.close()
+
+
+class RandomOnes(SeededOracle):
+    def propose(self) -> dict[str, Any] | None:
+        return self.fresh_random_values()
+
+
+def units_space() -> keras_tuner.HyperParameters:
+    hps = keras_tuner.HyperParameters()
+    hps.Int("units", 1, 100)
+    return hps
+
+
+def with_starts(space_of: keras_tuner.HyperParameters) -> RandomOnes:
+    starts = [{}, {}, {"units": 1}, {"units": 7}, {"units": 7}]
+    return RandomOnes(objective="val_loss", hyperparameters=space_of, seed=3, initial_hps=starts)
+
+
+def test_starting_configurations_that_are_the_same_are_tried_once() -> None:
+    tuner = tuner_of(with_starts(units_space()), 6)
+    values = [asked(tuner).values["units"] for _ in range(6)]
+
+    assert values[:2] == [1, 7]
+    assert len(set(values)) == 6
+    tuner.close()
+
+
+@pytest.mark.parametrize("before", range(5))
+def test_a_search_that_is_gone_on_with_skips_the_same_starting_configurations(before: int) -> None:
+    tuner, again = tuner_of(with_starts(units_space())), tuner_of(with_starts(units_space()))
+    for _ in range(before):
+        suggestion = asked(tuner)
+        again.readmit(suggestion.trial_id, suggestion.values, suggestion.parent, suggestion.note)
+
+    assert [asked(again).values for _ in range(4)] == [asked(tuner).values for _ in range(4)]
+    tuner.close()
+    again.close()
+
+
+def test_a_starting_configuration_that_was_tried_meanwhile_is_skipped() -> None:
+    hps = keras_tuner.HyperParameters()
+    oracle = with_starts(hps)
+    tuner = tuner_of(oracle)
+    assert asked(tuner).values == {}
+    # In a space that grows, what was one configuration may become two.
+    oracle.expect(Proposal({"units": 7}))
+    tuner.update_space(units_space())
+    assert asked(tuner).values == {"units": 7}
+
+    assert asked(tuner).values["units"] not in (1, 7)
+    tuner.close()
