@@ -54,8 +54,7 @@ class Asking:
         self._specs = specs
         self._note = note
         self._now = now
-        self._held: TrialSuggestion | None = None
-        self._held_until = 0.0
+        self._held_until: float | None = None
 
     def ask(self) -> bool:
         """Ask once; say whether it makes sense to ask again before something has happened.
@@ -67,11 +66,10 @@ class Asking:
         if ledger.exhausted:
             ledger.asked = 0
             return False
-        answer = self._held or self._parts.tuner.ask()
+        answer = ledger.held or self._parts.tuner.ask()
         if isinstance(answer, TrialSuggestion):
             if self._waits_for_parent(answer):
                 return False
-            self._held = None
             self._add(answer)
         elif isinstance(answer, Promotion):
             self._promote(answer)
@@ -87,15 +85,14 @@ class Asking:
 
     def _add(self, suggestion: TrialSuggestion) -> None:
         parts, trial, ledger = self._parts, suggestion.trial_id, self._ledger
-        values = {name: _plain(value) for name, value in suggestion.values.items()}
-        told = {"proposed_parent": suggestion.parent} if suggestion.parent else {}
+        told = _proposed(suggestion)
+        values = told["values"]
         try:
             spec = parts.space.build(suggestion.hyperparameters, trial=trial, seed=trial_seed(parts.seed, trial))
         except BuildError as error:
             _LOGGER.info("Trial %s was rejected (%s): %s", trial, error.reason, error)
             record = {"reason": error.reason, "message": str(error), "parameters": error.parameters}
-            said = {"note": suggestion.note, **told}
-            self._note("rejected", {"trial": trial, "values": values, **record, **said})
+            self._note("rejected", {**told, **record})
             ledger.reject(trial, values, error.reason, str(error), error.parameters)
             return
         spec = self._with_parent(spec, suggestion.parent)
@@ -113,7 +110,7 @@ class Asking:
         new = NewTrial(
             plan, values, spec.parameters, spec.flops, digest(text), spec.parent, spec.parent_state, suggestion.note
         )
-        ledger.add(new, self._note("trial", {**new.to_data(), **told}))
+        ledger.add(new, self._note("trial", {**told, **new.to_data()}))
         for board in parts.boards:
             board.trial_started(trial, suggestion.values)
         if parts.tuner.exhausted:
@@ -131,23 +128,38 @@ class Asking:
     # --- parents ------------------------------------------------------------------------------------------------------
 
     def _waits_for_parent(self, suggestion: TrialSuggestion) -> bool:
-        """Whether the parent's newest state is on its way to the store, where the child's worker will look for it."""
-        state = self._parts.hopper.state_of(suggestion.parent or "")
-        if state is None or state.holder is None or state.stored:
-            return False
-        if self._held is not suggestion:
-            self._held, self._held_until = suggestion, self._now() + _PARENT_SECONDS
-        return self._now() < self._held_until
+        """Whether the state that it begins with is on its way to the store, where its worker will look for it."""
+        ledger, now = self._ledger, self._now()
+        if suggestion.parent and ledger.keeping.is_coming(suggestion.parent):
+            if ledger.held is None:
+                self._note("proposed", _proposed(suggestion))
+                ledger.hold(suggestion)
+            if self._held_until is None:
+                self._held_until = now + _PARENT_SECONDS
+            if now < self._held_until:
+                return True
+            _LOGGER.warning(
+                "Trial %s does not wait any longer for the state of its parent %s.",
+                suggestion.trial_id,
+                suggestion.parent,
+            )
+        self._held_until = None
+        return False
 
     def _with_parent(self, spec: CandidateSpec, parent: str | None) -> CandidateSpec:
-        if not parent:
-            return spec
-        names = self._parts.hopper.stored_names(parent)
-        name = names[-1] if names else self._ledger.keeping.best_name(parent)
-        if not name:
+        name = self._ledger.keeping.name_for_child(parent) if parent else ""
+        if parent and name:
+            return spec.with_parent(parent, name)
+        if parent:
             _LOGGER.warning("Trial %s begins afresh: no state of its parent %s is in the store.", spec.trial, parent)
-            return spec
-        return spec.with_parent(parent, name)
+        return spec
+
+
+def _proposed(suggestion: TrialSuggestion) -> dict[str, Any]:
+    """What `Tuner.readmit` needs to give a suggestion again."""
+    values = {name: _plain(value) for name, value in suggestion.values.items()}
+    told = {"proposed_parent": suggestion.parent} if suggestion.parent else {}
+    return {"trial": suggestion.trial_id, "values": values, "note": suggestion.note, **told}
 
 
 def trial_seed(seed: int, trial: str) -> int:

@@ -69,6 +69,8 @@ class Keeping:
         self._trained: dict[str, tuple[Unit, str]] = {}
         self._ended: set[str] = set()
         self._pins: dict[str, tuple[str, str]] = {}
+        # Of trials that paused: the unit that made the state of the last pause, and who has it.
+        self._paused: dict[str, tuple[Unit, str]] = {}
 
     @property
     def pending(self) -> tuple[str, ...]:
@@ -84,6 +86,12 @@ class Keeping:
         self._names.setdefault(unit.trial, {})[unit] = (generation, name)
         return self._changes(unit.trial)
 
+    def paused(self, trial: str) -> list[Change]:
+        """The trial paused: children begin with the state that it then had, until it pauses again."""
+        if trial in self._trained:
+            self._paused[trial] = self._trained[trial]
+        return self._superseded(trial)
+
     def best(self, trial: str, made_by: Unit, generation: int, epoch: int) -> list[Change]:
         """The epoch is the trial's best so far."""
         unit, worker = self._trained.get(trial, (None, ""))
@@ -96,6 +104,7 @@ class Keeping:
     def ended(self, trial: str) -> list[Change]:
         """The trial has ended."""
         self._ended.add(trial)
+        self._paused.pop(trial, None)
         return self._changes(trial)
 
     def pin(self, child: str, parent: str, name: str) -> None:
@@ -113,13 +122,35 @@ class Keeping:
         """The parent of a trial and the name of the state that it begins with; empty if it begins afresh."""
         return self._pins.get(child, ("", ""))
 
-    def best_name(self, trial: str) -> str:
-        """Name of the best state of a trial that the store has, `""` if there is none."""
-        return self._marked[trial].name if trial in self._marked else ""
+    def is_coming(self, parent: str) -> bool:
+        """Whether the state that a child of `parent` should begin with is on its way to the store."""
+        if parent in self._ended:
+            return any(item.worker for item in self._wanted.get(parent, ()))
+        made_by, worker = self._paused.get(parent) or self._trained.get(parent) or (None, "")
+        return bool(worker) and made_by not in self._names.get(parent, {})
+
+    def name_for_child(self, parent: str) -> str:
+        """Name of the state that a child of `parent` begins with, `""` if the store has none.
+
+        It is that of the parent's last pause, which is what the tuner judged it by; of one that never pauses the best
+        one when it has ended, and the newest one before.
+        """
+        paused = self._paused_name(parent)
+        if paused and parent not in self._ended:
+            return paused[0]
+        best = self._marked_name(parent)
+        newest = () if parent in self._ended else self._needed(parent)
+        return (newest or best or ("",))[-1]
+
+    def _paused_name(self, trial: str) -> tuple[str, ...]:
+        unit = self._paused[trial][0] if trial in self._paused else None
+        found = self._names.get(trial, {}).get(unit) if unit is not None else None
+        return () if found is None else (found[1],)
 
     def _kept(self, trial: str) -> tuple[str, ...]:
         """States that are needed whatever becomes of the trial itself."""
-        return (*self._marked_name(trial), *(name for parent, name in self._pins.values() if parent == trial))
+        pinned = (name for parent, name in self._pins.values() if parent == trial)
+        return (*self._marked_name(trial), *self._paused_name(trial), *pinned)
 
     def lost(self, worker: str) -> tuple[list[Change], list[str]]:
         """A worker is gone with the states it held.
@@ -132,6 +163,8 @@ class Keeping:
         for trial in gone:
             self._wanted[trial] = [item for item in self._wanted[trial] if item.worker != worker]
             changes += self._changes(trial)
+        for made in (self._trained, self._paused):
+            made.update({trial: (unit, "") for trial, (unit, holder) in made.items() if holder == worker})
         return changes, [trial for trial in gone if trial in self._ended and trial not in self._wanted]
 
     def everything(self) -> list[Change]:

@@ -158,7 +158,7 @@ class Tuner:
 
     def readmit(
         self, trial_id: str, values: Mapping[str, Any], parent: str | None = None, note: Mapping[str, Any] | None = None
-    ) -> None:
+    ) -> TrialSuggestion:
         """Go through an `ask` that was answered before with a trial, when a search is replayed.
 
         Our own oracles enter it and compute nothing. Another one that follows from its seed gives the same trial
@@ -169,6 +169,9 @@ class Tuner:
             values: its values.
             parent: its parent.
             note: its note.
+
+        Returns:
+            The trial as `ask` gave it.
 
         Raises:
             ResumeMismatchError: the oracle gives no trial at all where it gave one.
@@ -181,8 +184,11 @@ class Tuner:
                 f"The tuner should give trial {trial_id!r} again. Received: {type(answer).__name__}. The search was "
                 "begun with another tuner or another version of it; pass overwrite=True to begin anew."
             )
-        if (answer.trial_id, answer.values) != (trial_id, dict(values)):
-            self._put_in_place(answer.trial_id, trial_id, dict(values))
+        if (answer.trial_id, answer.values) == (trial_id, dict(values)):
+            return answer
+        self._put_in_place(answer.trial_id, trial_id, dict(values))
+        answer.hyperparameters.values = dict(values)
+        return replace(answer, trial_id=trial_id, values=dict(values))
 
     def readmit_step(self, step: Promotion | Dismissal) -> None:
         """Go through an `ask` that was answered before with a promotion or a dismissal.
