@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import shutil
 from dataclasses import dataclass
@@ -51,9 +52,11 @@ from cerebro_nas.worker import CandidateSpec
 TRAIN, VALID = [64, 64], [32]
 
 
-def _space() -> keras_tuner.HyperParameters:
+def _space(tuner: str) -> keras_tuner.HyperParameters:
     hp = keras_tuner.HyperParameters()
     hp.Int("units", 1, 1000)
+    if tuner == "cmaes":
+        hp.Float("rate", 0.0, 1.0)
     hp.Choice("activation", ["relu", "tanh", "elu"])
     return hp
 
@@ -114,6 +117,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         self.books: Books | None = None
+        self.told: dict[str, Any] = {}
 
     def fresh(self) -> tuple[Hopper, Tuner, Books]:
         shards = shard_search(TRAIN, VALID).shards
@@ -128,7 +132,7 @@ class Plan:
             name,
             objective="val_accuracy",
             max_trials=self.max_trials,
-            hyperparameters=_space(),
+            hyperparameters=_space(str(self.tuner)),
             seed=None if isinstance(self.tuner, keras_tuner.Oracle) else 7,
             directory=str(self.directory / "tuner"),
             max_epochs=self.epochs,
@@ -182,6 +186,7 @@ class Plan:
         finally:
             janitor.close(5.0)
         self.books = books
+        self.told = _told(tuner)
         return self
 
     @property
@@ -198,6 +203,12 @@ class Plan:
     @property
     def journal(self) -> Path:
         return self.directory / "journal.jsonl"
+
+
+def _told(tuner: Tuner) -> dict[str, Any]:
+    """What the tuner knows."""
+    found: dict[str, Any] = json.loads(json.dumps(tuner.oracle.get_state()))
+    return found
 
 
 def _without_name(row: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -223,7 +234,7 @@ def _records(path: Path) -> int:
     [
         ("random", None),
         ("grid", 3),
-        *((name, 1) for name in ("greedy", "tpe", "rl", "asha", "hyperband", "pbt", "heirs")),
+        *((name, 1) for name in ("greedy", "tpe", "cmaes", "rl", "asha", "hyperband", "pbt", "heirs")),
     ],
 )
 def test_a_driver_killed_after_any_record_is_taken_over(
@@ -336,16 +347,26 @@ def test_workers_and_the_driver_may_both_die(tmp_path: Path, k: int) -> None:
     assert Plan(plan.directory, store=store).run().rows == whole.rows
 
 
-@pytest.mark.parametrize("name", ["greedy", "bayesian", "rl", "asha", "hyperband", "pbt", "heirs"])
-def test_replaying_a_journal_gives_the_state_it_ended_in(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "store_seconds"),
+    [
+        *((name, 0.001) for name in ("greedy", "bayesian", "cmaes", "rl", "asha", "hyperband", "pbt", "heirs")),
+        # Children wait for the states of their parents, and other things happen meanwhile.
+        *((name, 0.02) for name in ("pbt", "heirs")),
+    ],
+)
+def test_replaying_a_journal_gives_the_state_it_ended_in(tmp_path: Path, name: str, store_seconds: float) -> None:
     faults = (Kill("w0", 0.02, back_after=0.01), FailUnit(reason="error", times=2))
-    plan = Plan(tmp_path / "a", name, max_trials=8, faults=faults).run()
+    plan = Plan(tmp_path / "a", name, max_trials=8, faults=faults, store_seconds=store_seconds).run()
     hopper, tuner, books = plan.fresh()
     with Journal.open(plan.journal) as journal:
         replay(Ledger(hopper, tuner, books), journal.records)
+        kinds = {record.kind for record in journal.records}
     assert plan.books is not None
     assert books.records == plan.books.records
+    assert _told(tuner) == plan.told
     assert hopper.finished
+    assert store_seconds < 0.01 or "proposed" in kinds
 
 
 def test_a_finished_search_stays_as_it_is(tmp_path: Path) -> None:
