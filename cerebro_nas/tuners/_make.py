@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 from typing import get_args
@@ -12,6 +11,7 @@ from typing import get_args
 import keras_tuner
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.tuners._initial import check_initial
 from cerebro_nas.tuners._objective import make_objective
 from cerebro_nas.tuners._seeded import SeededOracle
 from cerebro_nas.tuners._staged import StagedOracle
@@ -117,7 +117,7 @@ def make_tuner(
         options["exploration"] = exploration
     unknown = [key for key in options if key not in known]
     _refuse(unknown, f"that the tuner {name!r} takes ({', '.join(sorted(known))})")
-    _check_initial(options.get("initial_hps") or (), hyperparameters)
+    check_initial(options.get("initial_hps") or (), hyperparameters)
     arguments: dict[str, Any] = {
         "objective": make_objective("val_loss" if objective is None else objective),
         "max_trials": max_trials,
@@ -232,41 +232,6 @@ def _check_exploration(exploration: Any, parallelism: int | None) -> None:
             "an integer between 0 and `parallelism` (how many of that many trials explore). "
             f"Received: exploration={exploration!r}, parallelism={parallelism!r}. Pass, for example, 0.2."
         )
-
-
-def _check_initial(initial: Any, space: keras_tuner.HyperParameters | None) -> None:
-    if not isinstance(initial, Sequence) or not all(isinstance(values, dict) for values in initial):
-        raise ConfigError(
-            "Argument `initial_hps` should be a list of dicts from names of hyperparameters to values. "
-            f"Received: initial_hps={initial!r}. Pass, for example, [{{'learning_rate': 0.001}}]."
-        )
-    known = {} if space is None else {hp.name: hp for hp in space.space}
-    for name in {name for values in initial for name in values} if known else ():
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3)
-            raise ConfigError(
-                "Argument `initial_hps` should name hyperparameters of the search space. "
-                f"Received: {name!r}. Near names: {', '.join(near) or 'none'}; see `search_space_summary()`."
-            )
-    for name, value in ((name, value) for values in initial for name, value in values.items()) if known else ():
-        if not _is_in_range(known[name], value):
-            raise ConfigError(
-                f"Argument `initial_hps` should give {name!r} a value of its range, {_range(known[name])}. "
-                f"Received: {name}={value!r}. Choose one of the range, or widen it with `hyperparameters`."
-            )
-
-
-def _is_in_range(entry: Any, value: Any) -> bool:
-    if isinstance(entry, (keras_tuner.engine.hyperparameters.Int, keras_tuner.engine.hyperparameters.Float)):
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return number and entry.min_value <= value <= entry.max_value
-    return value in entry.values
-
-
-def _range(entry: Any) -> str:
-    if isinstance(entry, (keras_tuner.engine.hyperparameters.Int, keras_tuner.engine.hyperparameters.Float)):
-        return f"from {entry.min_value} to {entry.max_value}"
-    return ", ".join(map(repr, entry.values))
 
 
 def _refuse(names: list[str], expectation: str) -> None:
