@@ -180,8 +180,9 @@ class Ledger:
         self.tuner.raise_limit(max_trials)
         if self.exhausted and not self.tuner.exhausted:
             self.exhausted = self.finished = False
-            self.because = ""
             self._feed(MoreTrials(), now)
+        if not self.finished:
+            self.because = ""
 
     # --- what follows -------------------------------------------------------------------------------------------------
 

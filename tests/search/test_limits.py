@@ -328,6 +328,19 @@ def test_a_driver_killed_around_the_end_of_a_budget_ends_alike(tmp_path: Path, l
         assert killed.because == whole.because, f"after record {k}"
 
 
+@pytest.mark.case(9, 33)
+def test_a_budget_that_was_raised_is_not_why_a_search_ended(tmp_path: Path) -> None:
+    search = Search(tmp_path / "whole", max_trials=2, budgets=Budgets.make(target=0.0)).run()
+    with Journal.open(search.journal) as journal:
+        spent = next(record.seq for record in journal.records if record.data.get("reason", "").startswith("the target"))
+    killed = replace(search, directory=tmp_path / "killed", store=SimulatedStore())
+    with pytest.raises(SimulatedCrash), crash_after(spent):
+        killed.run()
+    again = replace(killed, budgets=Budgets()).run()
+    assert again.because == "all 2 trials are done"
+    assert again.outcomes == {("COMPLETED", "completed"): 2}
+
+
 # --- rules ------------------------------------------------------------------------------------------------------------
 
 RULES: list[Stopper] = [
@@ -583,11 +596,3 @@ def test_values_that_make_sense(name: str, value: Any) -> None:
     settings = Settings()
     settings.update(**{name: value})
     settings.check()
-
-
-def test_none_says_nothing() -> None:
-    settings = Settings()
-    settings.update(time_budget=None, max_epochs_total=None, target=None, stoppers=None, max_latency_ms=None)
-    settings.check()
-    assert settings.budgets == Budgets()
-    assert settings.rules == ()
