@@ -41,8 +41,9 @@ class AshaOracle(RungedOracle):
         most = halvings(min_resource, self.max_resource, factor) + 1
         if brackets > most:
             raise ConfigError(
-                f"Argument `brackets` should be at most {most}, the number of rungs from min_resource={min_resource} "
-                f"to max_resource={self.max_resource} with factor={factor}. Received: brackets={brackets}. Lower it."
+                f"Argument `brackets` should be at most {most}, the number of rungs from min_resource={min_resource} to "
+                f"{self.max_resource} {self.resource} with factor={factor}. Received: brackets={brackets}. Lower it, or "
+                f"raise {self.limit_is}."
             )
         self.brackets = brackets
         table = hyperband_table(self.max_resource, factor, min_resource)

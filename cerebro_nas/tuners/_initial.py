@@ -83,7 +83,12 @@ def _has(hp: Any, value: Any) -> bool:
     kinds = int if isinstance(hp, _INT) else int | float
     if not isinstance(value, kinds) or isinstance(value, bool) or not hp.min_value <= value <= hp.max_value:
         return False
-    return hp.step is None or any(math.isclose(value, one, rel_tol=_ROUNDING) for one in ordered_values(hp))
+    return not _has_steps(hp) or any(math.isclose(value, one, rel_tol=_ROUNDING) for one in ordered_values(hp))
+
+
+def _has_steps(hp: Any) -> bool:
+    # Whole numbers without a step have one of 1.
+    return hp.step is not None and not (isinstance(hp, _INT) and hp.step == 1)
 
 
 def _range(hp: Any) -> str:
@@ -91,8 +96,7 @@ def _range(hp: Any) -> str:
         return ", ".join(map(repr, hp.values))
     kind = "whole numbers" if isinstance(hp, _INT) else "numbers"
     found = f"{kind} from {hp.min_value} to {hp.max_value}"
-    # Whole numbers without a step have one of 1.
-    if hp.step is None or (isinstance(hp, _INT) and hp.step == 1):
+    if not _has_steps(hp):
         return found
     return f"{found} in {'steps' if hp.sampling == 'linear' else 'factors'} of {hp.step}"
 

@@ -137,8 +137,9 @@ class RungedOracle(StagedOracle):
         check_int("factor", factor, least=2)
         if min_resource > self.max_resource:
             raise ConfigError(
-                "Argument `min_resource` should not exceed `max_resource`. Received: "
-                f"min_resource={min_resource}, max_resource={self.max_resource}. Lower the one, or raise the other."
+                f"Argument `min_resource` should not exceed `max_resource`, the {self.resource} that a trial is trained "
+                f"at most. Received: min_resource={min_resource}, max_resource={self.max_resource}. Lower it, or raise "
+                f"{self.limit_is}."
             )
         self.min_resource = min_resource
         self.factor = factor

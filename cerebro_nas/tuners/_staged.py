@@ -58,6 +58,13 @@ class StagedOracle(SeededOracle):
         raise NotImplementedError
 
     @property
+    def limit_is(self) -> str:
+        """What a user raises to have `max_resource` raised, for messages."""
+        if self.resource == "shards":
+            return "`epochs` of `fit` or the number of shards, whose product that is"
+        return "`epochs` of `fit`"
+
+    @property
     def waiting(self) -> tuple[str, ...]:
         """The paused trials, in the order in which they paused."""
         return tuple(self._paused)

@@ -147,3 +147,19 @@ def test_an_oracle_that_gave_trials_already_is_refused() -> None:
     oracle.trials["0"] = None
     with pytest.raises(ConfigError, match="given no trials yet.*RandomSearchOracle with 1 trials. Make a new one"):
         make_tuner(oracle, max_trials=3)
+
+
+@pytest.mark.case(32)
+@pytest.mark.parametrize("options", [{"min_resource": 50}, {"brackets": 9}])
+@pytest.mark.parametrize(
+    ("resource", "advice"),
+    [
+        ("epochs", r"raise `epochs` of `fit`\.$"),
+        ("shards", r"raise `epochs` of `fit` or the number of shards, whose product that is\.$"),
+    ],
+)
+def test_the_limit_of_stages_is_told_by_what_the_user_gives(
+    options: dict[str, int], resource: str, advice: str
+) -> None:
+    with pytest.raises(ConfigError, match=advice):
+        make_tuner("asha", max_trials=5, max_epochs=3, num_shards=2, resource=resource, **options)
