@@ -24,6 +24,7 @@ from cerebro_nas.backend import WorkerCommand
 from cerebro_nas.backend.simulated import FailUnit
 from cerebro_nas.backend.simulated import Fault
 from cerebro_nas.backend.simulated import Kill
+from cerebro_nas.backend.simulated import SimulatedStore
 from cerebro_nas.errors import BuildError
 from cerebro_nas.errors import SearchAborted
 from cerebro_nas.hopper import Hopper
@@ -37,6 +38,8 @@ from cerebro_nas.search import SearchDriver
 from cerebro_nas.search import SearchParts
 from cerebro_nas.storage import Janitor
 from cerebro_nas.storage import StateFiles
+from cerebro_nas.testing import SimulatedCrash
+from cerebro_nas.testing import crash_after
 from cerebro_nas.testing import shard_search
 from cerebro_nas.tracking import SilentReporter
 from cerebro_nas.tracking import TrialRecord
@@ -117,13 +120,19 @@ class Search:
     store_seconds: float = 0.002
     checkpoint: bool = True
     visit_order: Literal["adaptive", "fixed"] = "fixed"
+    store: SimulatedStore = field(default_factory=SimulatedStore)
     because: str = ""
 
     def run(self) -> Search:
         self.directory.mkdir(parents=True, exist_ok=True)
         spec = shard_search(TRAIN, VALID, checkpoint=self.checkpoint)
         self.backend = Recording(
-            self.num_workers, metrics=self.metrics, faults=self.faults, store_seconds=self.store_seconds, seed=self.seed
+            self.num_workers,
+            metrics=self.metrics,
+            faults=self.faults,
+            store=self.store,
+            store_seconds=self.store_seconds,
+            seed=self.seed,
         )
         self.backend.runs = []
         self.hopper = Hopper(
@@ -284,6 +293,19 @@ def test_hyperband_promotes_the_best(tmp_path: Path) -> None:
         len(record.history) for record in by_worth
     ]
     assert [len(record.history) for record in by_worth] == [9, 3, 3] + [1] * 6
+
+
+def test_a_trial_that_hyperband_gives_up_gets_no_further_unit(tmp_path: Path) -> None:
+    search = Search(tmp_path, "hyperband", max_trials=14).run()
+    with Journal.open(search.journal) as journal:
+        records = journal.records
+    gone: set[str] = set()
+    for record in records:
+        if record.kind == "dismissed":
+            gone.add(record.data["trial"])
+        elif record.kind == "run":
+            assert record.data["unit"]["trial"] not in gone
+    assert {record.trial for record in search.records if record.status == "STOPPED"} == gone != set()
 
 
 def test_asha_promotes_none_but_the_best_of_a_rung_at_that_time(tmp_path: Path) -> None:
@@ -489,24 +511,74 @@ def test_deaths_of_workers_change_no_result_over_many_seeds(tmp_path: Path, tune
         dies_and_ends_alike(tmp_path / str(seed), tuner, seed, {"resource": "epochs" if seed % 2 else "shards"})
 
 
+def by_epoch(unit: Unit, spec: CandidateSpec) -> dict[str, float]:
+    """A curve that follows from the candidate and the epoch alone."""
+    value = quality(spec) * (1 - 0.7 ** (unit.epoch + 1))
+    return {"loss": 1 - value, "accuracy": value}
+
+
+def check_figures(search: Search) -> None:
+    for record in search.records:
+        spec = CandidateSpec(record.trial, "", {}, (), (), parameters=record.hyperparameters["units"])
+        units = [Unit(record.trial, "evaluate", epoch, Shard("valid", 0)) for epoch in range(len(record.history))]
+        expected = [by_epoch(unit, spec)["accuracy"] for unit in units]
+        assert [found["val_accuracy"] for found in record.history] == pytest.approx(expected)
+        assert record.cost.epochs == len(record.history)
+
+
 @pytest.mark.case(1)
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("tuner", ["asha", "pbt"])
 def test_where_many_run_at_a_time_deaths_change_no_figure(tmp_path: Path, tuner: str, seed: int) -> None:
     """Others may be promoted; but an epoch of a candidate comes to what it always comes to."""
-
-    def metrics(unit: Unit, spec: CandidateSpec) -> dict[str, float]:
-        value = quality(spec) * (1 - 0.7 ** (unit.epoch + 1))
-        return {"loss": 1 - value, "accuracy": value}
-
     faults = kills(seed, 0.4, 3)
-    search = Search(tmp_path, tuner, faults=faults, metrics=metrics, seed=seed, store_seconds=0.01).run()
+    search = Search(tmp_path, tuner, faults=faults, metrics=by_epoch, seed=seed, store_seconds=0.01).run()
     assert sum(search.backend.struck()) > 0
     assert set(search.statuses) <= {"COMPLETED", "STOPPED"}
     assert search.statuses["COMPLETED"] >= 1
-    for record in search.records:
-        unit = [Unit(record.trial, "evaluate", epoch, Shard("valid", 0)) for epoch in range(len(record.history))]
-        spec = CandidateSpec(record.trial, "", {}, (), (), parameters=record.hyperparameters["units"])
-        expected = [metrics(u, spec)["accuracy"] for u in unit]
-        assert [found["val_accuracy"] for found in record.history] == pytest.approx(expected)
-        assert record.cost.epochs == len(record.history)
+    check_figures(search)
+
+
+def dies_again_and_again(directory: Path, seed: int) -> None:
+    """Workers die at any time, and their driver after any record, until it has died often enough."""
+    draw = random.Random(seed)
+    search = Search(
+        directory,
+        draw.choice(STAGED),
+        {"resource": draw.choice(["epochs", "shards"])},
+        epochs=4,
+        max_trials=8,
+        parallelism=draw.choice([None, 1, 4]),
+        metrics=by_epoch,
+        seed=seed,
+        store_seconds=draw.choice([0.0, 0.004, 0.02]),
+        checkpoint=draw.random() < 0.8,
+    )
+    for _ in range(4):
+        search.faults = kills(draw.randrange(10**6), 0.2, 3)
+        try:
+            with crash_after(draw.randint(5, 150)):
+                search.run()
+        except SimulatedCrash:
+            continue
+        break
+    else:
+        search.run()
+    assert not search.hopper.unfinished
+    assert set(search.statuses) <= {"COMPLETED", "STOPPED"}
+    assert search.statuses["COMPLETED"] >= 1
+    check_figures(search)
+
+
+@pytest.mark.case(1, 9)
+@pytest.mark.parametrize("seed", range(6))
+def test_workers_and_drivers_that_die_change_no_figure(tmp_path: Path, seed: int) -> None:
+    dies_again_and_again(tmp_path, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.case(1, 9)
+def test_workers_and_drivers_that_die_change_no_figure_over_many_seeds(tmp_path: Path) -> None:
+    for seed in range(100, 200):
+        dies_again_and_again(tmp_path / str(seed), seed)
