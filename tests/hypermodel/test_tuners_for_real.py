@@ -239,9 +239,9 @@ def test_mutants_take_over_the_layers_that_match(search: Search) -> None:
     for child, parent in parents.items():
         same = [mine.shape == other.shape for mine, other in zip(kernels[child], kernels[parent], strict=True)]
         for fits, mine, other in zip(same, kernels[child], kernels[parent], strict=True):
-            assert (mine.shape == other.shape and bool(np.allclose(mine, other, atol=1e-5))) is fits
-        assert (shares[child] == 1.0) is all(same)
-        assert shares[child] > 0
+            assert not fits or np.allclose(mine, other, atol=1e-5)
+        assert (shares[child] > 0) >= any(same)
+        assert (shares[child] == 1.0) >= all(same)
         equal += all(same)
     assert 0 < equal < len(parents), "there must be children of both kinds for this to say something"
 
