@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from cerebro_nas.errors import CorruptStateError
 from cerebro_nas.worker._allowed import parse_json
+from cerebro_nas.worker._outline import outline_text
 from cerebro_nas.worker._safetensors import pack
 from cerebro_nas.worker._safetensors import raw_bytes
 from cerebro_nas.worker._safetensors import unpack
 
 _META = "cerebro_nas"
+_OUTLINE = "cerebro_nas_parts"
 _CHECKSUM = "crc32"
 
 
@@ -44,7 +46,7 @@ def dump_state(model: keras.Model, meta: Mapping[str, Any]) -> bytes:
     variables = state_variables(model)
     arrays = {name: _read(variable) for name, variable in zip(_names(variables), variables, strict=True)}
     entries = {**meta, _CHECKSUM: _checksum(arrays)}
-    return pack(arrays, {_META: json.dumps(entries, sort_keys=True)})
+    return pack(arrays, {_META: json.dumps(entries, sort_keys=True), _OUTLINE: outline_text(model)})
 
 
 def restore_state(model: keras.Model, data: bytes) -> dict[str, Any]:
@@ -92,6 +94,18 @@ def read_state(data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     if meta.pop(_CHECKSUM, None) != _checksum(arrays):
         raise CorruptStateError("The state is damaged: its checksum does not match. It was not loaded.")
     return dict(arrays), meta
+
+
+def read_outline(data: bytes) -> str:
+    """What the state's model is made of, as `outline_text` gave it; empty if the state does not tell.
+
+    Raises:
+        CorruptStateError: the bytes are damaged.
+    """
+    try:
+        return unpack(data)[1].get(_OUTLINE, "")
+    except ValueError as error:
+        raise CorruptStateError(f"The state is damaged: {error}. It was not loaded.") from error
 
 
 def finalize(model: keras.Model) -> None:
