@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.tuners._checks import check_int
 from cerebro_nas.tuners._rungs import RungedOracle
 from cerebro_nas.tuners._rungs import halving_levels
 from cerebro_nas.tuners._rungs import halvings
 from cerebro_nas.tuners._rungs import hyperband_table
-from cerebro_nas.tuners._staged import check_int
 from cerebro_nas.tuners._stages import Promotion
 from cerebro_nas.tuners._stages import Proposal
 
@@ -41,9 +41,9 @@ class AshaOracle(RungedOracle):
         most = halvings(min_resource, self.max_resource, factor) + 1
         if brackets > most:
             raise ConfigError(
-                f"Argument `brackets` should be at most {most}, the number of rungs from min_resource={min_resource} to "
-                f"{self.max_resource} {self.resource} with factor={factor}. Received: brackets={brackets}. Lower it, or "
-                f"raise {self.limit_is}."
+                f"Argument `brackets` should be at most {most}, the number of rungs from min_resource={min_resource} "
+                f"to {self.max_resource} {self.resource} with factor={factor}. Received: brackets={brackets}. "
+                f"Lower it, or raise {self.limit_is}."
             )
         self.brackets = brackets
         table = hyperband_table(self.max_resource, factor, min_resource)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 from typing import Literal
@@ -20,6 +19,9 @@ from cerebro_nas.tuners._bayesian_models import Process
 from cerebro_nas.tuners._bayesian_models import Scales
 from cerebro_nas.tuners._bayesian_models import fit_scales
 from cerebro_nas.tuners._bayesian_targets import targets
+from cerebro_nas.tuners._checks import check_int
+from cerebro_nas.tuners._checks import check_number
+from cerebro_nas.tuners._checks import check_one_of
 from cerebro_nas.tuners._encoding import Encoding
 from cerebro_nas.tuners._encoding import Floats
 from cerebro_nas.tuners._seeded import Observation
@@ -101,14 +103,14 @@ class BayesianOracle(SeededOracle):
         num_candidates: int = 2000,
         **kwargs: Any,
     ) -> None:
-        _check_one_of("surrogate", surrogate, get_args(Surrogate))
-        _check_one_of("pending", pending, get_args(Pending))
+        check_one_of("surrogate", surrogate, get_args(Surrogate))
+        check_one_of("pending", pending, get_args(Pending))
         _check_acquisition(acquisition, pending)
         if num_initial_points is not None:
-            _check_count("num_initial_points", num_initial_points, 1)
-        _check_count("num_candidates", num_candidates, 10)
-        _check_number("kappa", kappa)
-        _check_number("xi", xi)
+            check_int("num_initial_points", num_initial_points, least=1)
+        check_int("num_candidates", num_candidates, least=10)
+        check_number("kappa", kappa, 0)
+        check_number("xi", xi, 0)
         super().__init__(**kwargs)
         self.num_initial_points = num_initial_points
         self.surrogate = surrogate
@@ -231,36 +233,12 @@ def _spread_out(losses: Floats, most: int) -> Any:
     return np.sort(np.concatenate([best, others[np.linspace(0, len(others) - 1, most - most // 2).astype(int)]]))
 
 
-def _check_one_of(argument: str, value: Any, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ConfigError(
-            f"Argument `{argument}` should be one of {', '.join(map(repr, known))}. "
-            f"Received: {argument}={value!r}. Pass one of them."
-        )
-
-
 def _check_acquisition(acquisition: Any, pending: str) -> None:
     if acquisition is None:
         return
-    _check_one_of("acquisition", acquisition, get_args(Acquisition))
+    check_one_of("acquisition", acquisition, get_args(Acquisition))
     if pending == "qucb" and acquisition != "lcb":
         raise ConfigError(
             "Argument `acquisition` should be 'lcb' or None with pending='qucb', which draws the bound's `kappa`. "
             f"Received: acquisition={acquisition!r}. Leave it out, or pass pending='believer'."
-        )
-
-
-def _check_count(argument: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(
-            f"Argument `{argument}` should be an integer of at least {least}. "
-            f"Received: {argument}={value!r} (of type {type(value).__name__}). Pass such a number."
-        )
-
-
-def _check_number(argument: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-        raise ConfigError(
-            f"Argument `{argument}` should be a finite number of at least 0. "
-            f"Received: {argument}={value!r} (of type {type(value).__name__}). Pass such a number."
         )

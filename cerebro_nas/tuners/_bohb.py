@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from cerebro_nas.tuners._asha import AshaOracle
+from cerebro_nas.tuners._checks import check_int
+from cerebro_nas.tuners._checks import check_number
 from cerebro_nas.tuners._encoding import Encoding
 from cerebro_nas.tuners._hyperband import HyperbandOracle
 from cerebro_nas.tuners._kde import Density
@@ -14,8 +16,6 @@ from cerebro_nas.tuners._kde import Floats
 from cerebro_nas.tuners._kde import impute
 from cerebro_nas.tuners._rungs import RungedOracle
 from cerebro_nas.tuners._rungs import ranked
-from cerebro_nas.tuners._staged import check_int
-from cerebro_nas.tuners._staged import check_number
 from cerebro_nas.tuners._stages import Values
 
 # The paper asks for one more than there are hyperparameters, which in spaces of architectures comes too late.

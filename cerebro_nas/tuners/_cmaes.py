@@ -12,6 +12,8 @@ from cmaes import CatCMAwM  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.tuners._checks import check_int
+from cerebro_nas.tuners._checks import check_number
 from cerebro_nas.tuners._seeded import Observation
 from cerebro_nas.tuners._stages import Proposal
 from cerebro_nas.tuners._stages import Values
@@ -19,8 +21,6 @@ from cerebro_nas.tuners._unit_cube import Axis
 from cerebro_nas.tuners._unit_cube import Codes
 from cerebro_nas.tuners._unit_cube import Cube
 from cerebro_nas.tuners._unit_cube import CubeOracle
-from cerebro_nas.tuners._unit_cube import check_count
-from cerebro_nas.tuners._unit_cube import check_positive
 
 _DRAWS = 20
 _DIGITS = 9
@@ -69,9 +69,10 @@ class CmaEsOracle(CubeOracle):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.sigma = check_positive("sigma", sigma, example=0.2)
+        check_number("sigma", sigma, 0, above=True)
         if population_size is not None:
-            check_count("population_size", population_size, least=4)
+            check_int("population_size", population_size, least=4)
+        self.sigma = float(sigma)
         self.population_size = population_size
         if restart_strategy not in ("ipop", None):
             raise ConfigError(

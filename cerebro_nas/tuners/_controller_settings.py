@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import get_args
 
-from cerebro_nas.errors import ConfigError
+from cerebro_nas.tuners._checks import check_int
+from cerebro_nas.tuners._checks import check_number
+from cerebro_nas.tuners._checks import check_one_of
 from cerebro_nas.tuners._controller_training import Method
 
-_METHODS = ("sgd", "momentum", "adam")
 _COUNTS = {"controller_hidden_size": 1, "controller_train_steps": 1, "controller_window": 2, "bins": 2}
 _SHARES = ("controller_baseline_decay", "controller_learning_rate", "controller_skip_target")
 _POSITIVE_OR_NONE = (
@@ -39,28 +40,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, least in _COUNTS.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise _error(name, f"an integer of at least {least}", value)
+            check_int(name, getattr(self, name), least=least)
         for name in _SHARES:
-            value = getattr(self, name)
-            if not _is_number(value) or not 0 < value <= 1:
-                raise _error(name, "a number above 0 and at most 1", value)
+            check_number(name, getattr(self, name), 0, 1, above=True)
         for name in _POSITIVE_OR_NONE:
-            value = getattr(self, name)
-            if value is not None and (not _is_number(value) or not 0 < value < float("inf")):
-                raise _error(name, "a finite number above 0, or None (off)", value)
-        if not _is_number(self.controller_ratio_limit) or not self.controller_ratio_limit >= 1:
-            raise _error("controller_ratio_limit", "a number of at least 1", self.controller_ratio_limit)
-        if self.controller_optimizer not in _METHODS:
-            raise _error("controller_optimizer", f"one of {', '.join(map(repr, _METHODS))}", self.controller_optimizer)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _error(name: str, expectation: str, value: Any) -> ConfigError:
-    return ConfigError(
-        f"Argument `{name}` should be {expectation}. Received: {name}={value!r}. Pass such a value, or leave it out."
-    )
+            check_number(name, getattr(self, name), 0, above=True, none=True)
+        check_number("controller_ratio_limit", self.controller_ratio_limit, 1)
+        check_one_of("controller_optimizer", self.controller_optimizer, get_args(Method))

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.tuners._checks import check_int
+from cerebro_nas.tuners._checks import check_number
 from cerebro_nas.tuners._seeded import SeededOracle
-from cerebro_nas.tuners._staged import check_int
-from cerebro_nas.tuners._staged import check_number
 from cerebro_nas.tuners._stages import Proposal
 from cerebro_nas.tuners._stages import Values
 from cerebro_nas.tuners._tree import active_entries

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from cerebro_nas.tuners._checks import check_int
+from cerebro_nas.tuners._checks import check_number
 from cerebro_nas.tuners._seeded import Observation
 from cerebro_nas.tuners._seeded import SeededOracle
-from cerebro_nas.tuners._staged import check_int
-from cerebro_nas.tuners._staged import check_number
 from cerebro_nas.tuners._stages import Proposal
 from cerebro_nas.tuners._stages import Values
 from cerebro_nas.tuners._tree import active_entries

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from cerebro_nas.tuners._checks import check_int
 from cerebro_nas.tuners._rungs import RungedOracle
 from cerebro_nas.tuners._rungs import RungRecord
 from cerebro_nas.tuners._rungs import hyperband_table
 from cerebro_nas.tuners._rungs import keep
-from cerebro_nas.tuners._staged import check_int
 from cerebro_nas.tuners._stages import Dismissal
 from cerebro_nas.tuners._stages import Promotion
 from cerebro_nas.tuners._stages import Proposal

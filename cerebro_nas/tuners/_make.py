@@ -11,6 +11,7 @@ from typing import get_args
 import keras_tuner
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.tuners._checks import check_int
 from cerebro_nas.tuners._initial import check_initial
 from cerebro_nas.tuners._objective import make_objective
 from cerebro_nas.tuners._seeded import SeededOracle
@@ -104,7 +105,7 @@ def make_tuner(
         ImportError: the tuner needs a package that is not installed.
     """
     tuner_options = {key: options.pop(key) for key in _TUNER_OPTIONS if key in options}
-    _check_int("max_rejections", tuner_options.get("max_rejections", 1), least=1)
+    check_int("max_rejections", tuner_options.get("max_rejections", 1), least=1)
     if isinstance(name_or_oracle, keras_tuner.Oracle):
         given = ([] if exploration is None else ["exploration"]) + list(options)
         _refuse(given, "of an oracle of your own; set it on the oracle instead")
@@ -127,7 +128,7 @@ def make_tuner(
     }
     if name == "greedy":
         _check_exploration(options.get("exploration", 0.2), parallelism)
-        _check_int("cold_start", options.get("cold_start", 5), least=0)
+        check_int("cold_start", options.get("cold_start", 5), least=0)
         arguments["parallelism"] = parallelism or 1
     if issubclass(kind, StagedOracle):
         arguments["max_resource"] = _max_resource(options.get("resource", "epochs"), max_epochs, num_shards)
@@ -202,20 +203,12 @@ def _check_name(name: Any) -> str:
 def _check_max_trials(name: str, max_trials: int | None) -> None:
     if max_trials is None and name.startswith("grid"):
         return
-    _check_int("max_trials", max_trials, least=1)
-
-
-def _check_int(argument: str, value: Any, *, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(
-            f"Argument `{argument}` should be an integer of at least {least}. "
-            f"Received: {argument}={value!r} (of type {type(value).__name__}). Pass such a number."
-        )
+    check_int("max_trials", max_trials, least=1)
 
 
 def _check_seed(seed: int | None) -> int | None:
     if seed is not None:
-        _check_int("seed", seed, least=0)
+        check_int("seed", seed, least=0)
     return seed
 
 

@@ -9,13 +9,13 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from cerebro_nas.tuners._checks import check_int
 from cerebro_nas.tuners._seeded import Observation
 from cerebro_nas.tuners._stages import Values
 from cerebro_nas.tuners._unit_cube import Axis
 from cerebro_nas.tuners._unit_cube import Codes
 from cerebro_nas.tuners._unit_cube import Cube
 from cerebro_nas.tuners._unit_cube import CubeOracle
-from cerebro_nas.tuners._unit_cube import check_count
 
 _ATTEMPTS = 3
 # Optuna wants to know when; nothing depends on it.
@@ -46,8 +46,10 @@ class MultivariateTPEOracle(CubeOracle):
     def __init__(self, *, n_startup_trials: int = 10, n_ei_candidates: int = 24, **kwargs: Any) -> None:
         _need_optuna()
         super().__init__(**kwargs)
-        self.n_startup_trials = check_count("n_startup_trials", n_startup_trials, least=1)
-        self.n_ei_candidates = check_count("n_ei_candidates", n_ei_candidates, least=1)
+        check_int("n_startup_trials", n_startup_trials, least=1)
+        check_int("n_ei_candidates", n_ei_candidates, least=1)
+        self.n_startup_trials = n_startup_trials
+        self.n_ei_candidates = n_ei_candidates
         # Follows from the trials, see `CubeOracle`.
         self._told: dict[str, tuple[float | None, int, Any]] = {}
 

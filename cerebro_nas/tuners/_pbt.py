@@ -12,6 +12,8 @@ import keras_tuner
 import numpy as np
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.tuners._checks import check_int
+from cerebro_nas.tuners._checks import check_number
 from cerebro_nas.tuners._encoding import Dimension
 from cerebro_nas.tuners._encoding import Encoding
 from cerebro_nas.tuners._pareto import Outcome
@@ -19,8 +21,6 @@ from cerebro_nas.tuners._pareto import comparable
 from cerebro_nas.tuners._seeded import NeedsResults
 from cerebro_nas.tuners._seeded import Observation
 from cerebro_nas.tuners._staged import StagedOracle
-from cerebro_nas.tuners._staged import check_int
-from cerebro_nas.tuners._staged import check_number
 from cerebro_nas.tuners._stages import Dismissal
 from cerebro_nas.tuners._stages import Promotion
 from cerebro_nas.tuners._stages import Proposal

@@ -12,11 +12,11 @@ from typing import Any
 from typing import NamedTuple
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.tuners._checks import check_int
 from cerebro_nas.tuners._pareto import Outcome
 from cerebro_nas.tuners._pareto import comparable
 from cerebro_nas.tuners._seeded import Observation
 from cerebro_nas.tuners._staged import StagedOracle
-from cerebro_nas.tuners._staged import check_int
 from cerebro_nas.tuners._stages import Dismissal
 from cerebro_nas.tuners._stages import Promotion
 from cerebro_nas.tuners._stages import Proposal
@@ -137,9 +137,9 @@ class RungedOracle(StagedOracle):
         check_int("factor", factor, least=2)
         if min_resource > self.max_resource:
             raise ConfigError(
-                f"Argument `min_resource` should not exceed `max_resource`, the {self.resource} that a trial is trained "
-                f"at most. Received: min_resource={min_resource}, max_resource={self.max_resource}. Lower it, or raise "
-                f"{self.limit_is}."
+                f"Argument `min_resource` should not exceed `max_resource`, the {self.resource} that a trial is "
+                f"trained at most. Received: min_resource={min_resource}, max_resource={self.max_resource}. "
+                f"Lower it, or raise {self.limit_is}."
             )
         self.min_resource = min_resource
         self.factor = factor

@@ -6,6 +6,7 @@ from typing import Any
 from typing import get_args
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.tuners._checks import check_int
 from cerebro_nas.tuners._pareto import Outcome
 from cerebro_nas.tuners._pareto import latest
 from cerebro_nas.tuners._seeded import NeedsResults
@@ -144,29 +145,3 @@ class StagedOracle(SeededOracle):
         """Restore what KerasTuner saved: trials that had not ended, paused ones too, do their stage again."""
         super().reload()
         self._paused.clear()
-
-
-def check_int(argument: str, value: Any, *, least: int) -> None:
-    """Refuse what is no integer of at least `least`.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(
-            f"Argument `{argument}` should be an integer of at least {least}. "
-            f"Received: {argument}={value!r} (of type {type(value).__name__}). Pass such a number."
-        )
-
-
-def check_number(argument: str, value: Any, low: float, high: float) -> None:
-    """Refuse what is no number from `low` to `high`.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ConfigError(
-            f"Argument `{argument}` should be a number from {low:g} to {high:g}. "
-            f"Received: {argument}={value!r} (of type {type(value).__name__}). Pass such a number."
-        )

@@ -12,12 +12,12 @@ import hyperopt
 import numpy as np
 from hyperopt import tpe
 
+from cerebro_nas.tuners._checks import check_int
+from cerebro_nas.tuners._checks import check_number
 from cerebro_nas.tuners._stages import Values
 from cerebro_nas.tuners._unit_cube import Axis
 from cerebro_nas.tuners._unit_cube import Codes
 from cerebro_nas.tuners._unit_cube import CubeOracle
-from cerebro_nas.tuners._unit_cube import check_count
-from cerebro_nas.tuners._unit_cube import check_positive
 
 _Row = tuple[float, Codes]
 _Spec = tuple[str, str, int, float, float]
@@ -69,10 +69,14 @@ class TPEOracle(CubeOracle):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.gamma = check_positive("gamma", gamma, below=1.0, example=0.25)
-        self.prior_weight = check_positive("prior_weight", prior_weight, example=1.0)
-        self.n_ei_candidates = check_count("n_ei_candidates", n_ei_candidates, least=1)
-        self.n_startup_jobs = check_count("n_startup_jobs", n_startup_jobs, least=0)
+        check_number("gamma", gamma, 0, 1, above=True, below=True)
+        check_number("prior_weight", prior_weight, 0, above=True)
+        check_int("n_ei_candidates", n_ei_candidates, least=1)
+        check_int("n_startup_jobs", n_startup_jobs, least=0)
+        self.gamma = gamma
+        self.prior_weight = float(prior_weight)
+        self.n_ei_candidates = n_ei_candidates
+        self.n_startup_jobs = n_startup_jobs
 
     def propose(self) -> Values | None:
         """The candidate that is likeliest to be good, or random values at first."""

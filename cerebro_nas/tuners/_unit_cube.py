@@ -11,7 +11,6 @@ from typing import Literal
 
 import keras_tuner
 
-from cerebro_nas.errors import ConfigError
 from cerebro_nas.tuners._enumerate import ordered_values
 from cerebro_nas.tuners._seeded import Observation
 from cerebro_nas.tuners._seeded import SeededOracle
@@ -188,35 +187,6 @@ def make_cube(space: keras_tuner.HyperParameters) -> Cube:
         number = count[hp.name] = count.get(hp.name, 0) + 1
         axes.append(_axis(hp.name if number == 1 else f"{hp.name}#{number}", hp))
     return Cube(tuple(axes))
-
-
-def check_count(argument: str, value: Any, *, least: int) -> int:
-    """The value, if it is an integer of at least `least`.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(
-            f"Argument `{argument}` should be an integer of at least {least}. "
-            f"Received: {argument}={value!r} (of type {type(value).__name__}). Pass such a number."
-        )
-    return value
-
-
-def check_positive(argument: str, value: Any, *, below: float = math.inf, example: float) -> float:
-    """The value, if it is a number above 0 and below `below`.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < below:
-        limit = "" if math.isinf(below) else f" and below {below}"
-        raise ConfigError(
-            f"Argument `{argument}` should be a finite number above 0{limit}. "
-            f"Received: {argument}={value!r} (of type {type(value).__name__}). Pass, for example, {example}."
-        )
-    return float(value)
 
 
 def _axis(key: str, hp: Any) -> Axis:
