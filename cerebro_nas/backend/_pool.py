@@ -7,12 +7,9 @@ import atexit
 import dataclasses
 import logging
 import secrets
-import shutil
-import tempfile
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import ClassVar
 
@@ -23,6 +20,7 @@ from cerebro_nas.backend._base import DropCommand
 from cerebro_nas.backend._base import LoadCommand
 from cerebro_nas.backend._base import WorkerCommand
 from cerebro_nas.backend._process import project_path
+from cerebro_nas.backend._scratch import Scratch
 from cerebro_nas.backend._server import ControlServer
 from cerebro_nas.backend._table import WorkerTable
 from cerebro_nas.backend._tls import TlsSetting
@@ -57,7 +55,7 @@ class Session:
     table: WorkerTable
     server: ControlServer
     location: str
-    scratch: Path
+    scratch: Scratch
     stopping: threading.Event
     tls: Tls | None = None
 
@@ -228,7 +226,7 @@ class WorkerPool(Backend):
         session.server.shutdown()
         if self._monitor is not None and self._monitor.ident is not None:
             self._monitor.join()
-        shutil.rmtree(session.scratch, ignore_errors=True)
+        session.scratch.remove()
         self._last_usage = session.table.usage()
         self._session, self._monitor, self._keepers, self._deadline = None, None, [], None
         atexit.unregister(self.stop)
@@ -259,9 +257,8 @@ class WorkerPool(Backend):
         bind, reach = self._addresses()
         tls = open_tls(self._tls)
         server = ControlServer(bind, secret, table, tls)
-        scratch = Path(tempfile.mkdtemp(prefix="cerebro-nas-"))
         location = location_of(reach, server.port, tls)
-        return Session(secret, table, server, location, scratch, threading.Event(), tls)
+        return Session(secret, table, server, location, Scratch(), threading.Event(), tls)
 
     def _message(self, worker: str, command: WorkerCommand) -> CommandMessage:
         if isinstance(command, DropCommand):

@@ -18,8 +18,7 @@ MARKER = ".cerebro_nas"
 TEMPORARY = ".tmp-"
 """How the name of a file begins that is being written."""
 
-OWN_TEMPORARY = f"{TEMPORARY}{uuid.uuid4().hex[:8]}-"
-"""How it begins where this process is the one that writes."""
+_TOKEN = uuid.uuid4().hex[:8]
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _MIB = 2**20
@@ -38,6 +37,11 @@ def write_atomic(path: Path, data: bytes) -> None:
     write_together(path.parent, {path.name: data})
 
 
+def own_temporary() -> str:
+    """How it begins where this process is the one that writes; one that was forked is another."""
+    return f"{TEMPORARY}{_TOKEN}-{os.getpid()}-"
+
+
 def write_together(directory: Path, files: Mapping[str, bytes]) -> None:
     """Write files into a directory that is there, the last of which says that the others are.
 
@@ -54,7 +58,7 @@ def write_together(directory: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _write_together(directory: Path, files: Mapping[str, bytes]) -> None:
-    temporaries = {name: directory / f"{OWN_TEMPORARY}{uuid.uuid4().hex}" for name in files}
+    temporaries = {name: directory / f"{own_temporary()}{uuid.uuid4().hex}" for name in files}
     try:
         for name, data in files.items():
             with temporaries[name].open("wb") as stream:

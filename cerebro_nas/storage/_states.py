@@ -20,8 +20,8 @@ from typing import TypeVar
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.errors import CorruptStateError
 from cerebro_nas.errors import StoreError
-from cerebro_nas.storage._files import OWN_TEMPORARY
 from cerebro_nas.storage._files import TEMPORARY
+from cerebro_nas.storage._files import own_temporary
 from cerebro_nas.storage._files import read_file
 from cerebro_nas.storage._files import store_error
 from cerebro_nas.storage._files import write_atomic
@@ -149,7 +149,7 @@ class StateFiles:
         for file in self._files(trial):
             state = _FILE.fullmatch(file)
             # What this process writes just now is no leftover.
-            stale = file.startswith(TEMPORARY) and not file.startswith(OWN_TEMPORARY)
+            stale = file.startswith(TEMPORARY) and not file.startswith(own_temporary())
             if stale or (state is not None and state[1] not in kept):
                 _unlink(directory / file)
 

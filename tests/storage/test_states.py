@@ -273,19 +273,19 @@ def test_what_is_removed_is_gone_and_the_rest_is_not(states: StateFiles, root: P
 
 @pytest.mark.case(2, 13)
 def test_leftovers_are_removed_and_what_is_written_just_now_is_not(states: StateFiles, root: Path) -> None:
-    from cerebro_nas.storage._files import OWN_TEMPORARY
+    from cerebro_nas.storage._files import own_temporary
 
     kept, other = states.write("t", 1, b"x"), states.write("t", 2, b"y")
     states.mark_best("t", kept, 1, 0)
     orphan = states.write("t", 3, b"z")
     _paths(root, orphan)[1].unlink()
     (root / "t" / ".tmp-01234567-of-a-worker-that-died").write_bytes(b"x")
-    (root / "t" / f"{OWN_TEMPORARY}mine").write_bytes(b"x")
+    (root / "t" / f"{own_temporary()}mine").write_bytes(b"x")
     states.keep_only("t", [kept])
     assert states.names("t") == [kept]
     assert other not in states.names("t")
     assert _files(root) == sorted(
-        [f"{OWN_TEMPORARY}mine", "best.json", "spec.json", *(path.name for path in _paths(root, kept))]
+        [f"{own_temporary()}mine", "best.json", "spec.json", *(path.name for path in _paths(root, kept))]
     )
 
 

@@ -97,11 +97,11 @@ class LocalBackend(WorkerPool):
             attempt += 1
 
     def _launch(self, session: Session, worker: str, attempt: int) -> WorkerProcess | None:
-        own = session.scratch / f"{worker}-{attempt}"
+        own = session.scratch.path / f"{worker}-{attempt}"
         config = dataclasses.replace(
             self._worker_config(session, worker, attempt),
             scratch=str(own),
-            orphaned=str(session.scratch),
+            orphaned=str(session.scratch.path),
             parent=os.getpid(),
         )
         environment = worker_environment(self._threads(), self._gpus(worker), config.paths)
