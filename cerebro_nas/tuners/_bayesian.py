@@ -32,6 +32,7 @@ Surrogate = Literal["gp", "forest"]
 Acquisition = Literal["ei", "lcb"]
 Pending = Literal["believer", "cl_min", "cl_mean", "cl_max", "qucb"]
 
+_KAPPA, _XI = 1.96, 0.0
 # Fewer results than these tell a model nothing, however many trials have begun.
 _LEAST_KNOWN = 3
 # Length scales are fitted to so many observations at most, and anew only when there are a tenth more.
@@ -82,8 +83,9 @@ class BayesianOracle(SeededOracle):
             `"cl_mean"`, `"cl_max"` (constant liar): to the best, the mean or the worst result. `"qucb"`: they are left
             out, and each proposal draws its own `kappa` from an exponential distribution instead, so that those made
             at one time differ; costs least with hundreds of trials at a time.
-        kappa: (lcb) standard deviations below the mean of the bound; with `"qucb"` the mean of its distribution.
-        xi: (ei) improvement below which nothing counts, in standard deviations of the (transformed) losses.
+        kappa: (lcb) standard deviations below the mean of the bound; with `"qucb"` the mean of its distribution; 1.96
+            if None.
+        xi: (ei) improvement below which nothing counts, in standard deviations of the (transformed) losses; 0 if None.
         num_candidates: configurations that are looked at first, for each proposal; half as many again come after.
         **kwargs: see `SeededOracle`.
 
@@ -98,8 +100,8 @@ class BayesianOracle(SeededOracle):
         surrogate: Surrogate = "gp",
         acquisition: Acquisition | None = None,
         pending: Pending = "believer",
-        kappa: float = 1.96,
-        xi: float = 0.0,
+        kappa: float | None = None,
+        xi: float | None = None,
         num_candidates: int = 2000,
         **kwargs: Any,
     ) -> None:
@@ -109,15 +111,16 @@ class BayesianOracle(SeededOracle):
         if num_initial_points is not None:
             check_int("num_initial_points", num_initial_points, least=1)
         check_int("num_candidates", num_candidates, least=10)
-        check_number("kappa", kappa, 0)
-        check_number("xi", xi, 0)
+        acquisition = acquisition or ("lcb" if pending == "qucb" else "ei")
+        _check_parameter("kappa", kappa, acquisition, "lcb")
+        _check_parameter("xi", xi, acquisition, "ei")
         super().__init__(**kwargs)
         self.num_initial_points = num_initial_points
         self.surrogate = surrogate
-        self.acquisition = acquisition or ("lcb" if pending == "qucb" else "ei")
+        self.acquisition = acquisition
         self.pending_as = pending
-        self.kappa = kappa
-        self.xi = xi
+        self.kappa = _KAPPA if kappa is None else kappa
+        self.xi = _XI if xi is None else xi
         self.num_candidates = num_candidates
         # What was fitted last, and to what; made anew where it is missing.
         self._scales: tuple[tuple[Any, ...], Scales] | None = None
@@ -241,4 +244,16 @@ def _check_acquisition(acquisition: Any, pending: str) -> None:
         raise ConfigError(
             "Argument `acquisition` should be 'lcb' or None with pending='qucb', which draws the bound's `kappa`. "
             f"Received: acquisition={acquisition!r}. Leave it out, or pass pending='believer'."
+        )
+
+
+def _check_parameter(argument: str, value: Any, acquisition: Acquisition, needed: Acquisition) -> None:
+    if value is None:
+        return
+    check_number(argument, value, 0)
+    if acquisition != needed:
+        raise ConfigError(
+            f"Argument `{argument}` should be given with acquisition={needed!r} only, which it belongs to. "
+            f"Received: {argument}={value!r}, and acquisition={acquisition!r}. Leave it out, or pass "
+            f"acquisition={needed!r}."
         )

@@ -14,6 +14,7 @@ import numpy as np
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.tuners._checks import check_int
 from cerebro_nas.tuners._checks import check_number
+from cerebro_nas.tuners._checks import is_number
 from cerebro_nas.tuners._encoding import Dimension
 from cerebro_nas.tuners._encoding import Encoding
 from cerebro_nas.tuners._pareto import Outcome
@@ -342,7 +343,7 @@ def _check_perturb(perturb: Any) -> None:
     if (
         not isinstance(perturb, (list, tuple))
         or not perturb
-        or not all(isinstance(factor, int | float) and math.isfinite(factor) and factor > 0 for factor in perturb)
+        or not all(is_number(factor) and factor > 0 for factor in perturb)
     ):
         raise ConfigError(
             "Argument `perturb` should be a list of positive numbers, by which hyperparameters are multiplied. "

@@ -290,6 +290,10 @@ def test_the_initial_design_spreads_out() -> None:
         {"kappa": -1.0},
         {"kappa": math.nan},
         {"xi": "0"},
+        {"kappa": 1.0},
+        {"kappa": 1.0, "acquisition": "ei"},
+        {"xi": 0.0, "acquisition": "lcb"},
+        {"xi": 0.1, "pending": "qucb"},
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, Any]) -> None:
@@ -297,6 +301,20 @@ def test_wrong_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=rf"`{argument}` should be .*Received: {argument}="):
         BayesianOracle(objective="val_loss", **options)
     assert value is not None
+
+
+def test_kappa_and_xi_are_taken_with_what_they_belong_to() -> None:
+    found = [
+        BayesianOracle(objective="val_loss", **options)
+        for options in ({}, {"xi": 0.2}, {"kappa": 1.0, "pending": "qucb"}, {"kappa": 0.0, "acquisition": "lcb"})
+    ]
+
+    assert [(item.acquisition, item.kappa, item.xi) for item in found] == [
+        ("ei", 1.96, 0.0),
+        ("ei", 1.96, 0.2),
+        ("lcb", 1.0, 0.0),
+        ("lcb", 0.0, 0.0),
+    ]
 
 
 def test_kappa_and_xi_have_an_effect() -> None:

@@ -405,6 +405,8 @@ def test_a_population_gets_farther_than_its_members_alone() -> None:
         ("perturb", ()),
         ("perturb", (0.8, -1)),
         ("perturb", 1.2),
+        ("perturb", (True, 0.8)),
+        ("perturb", (float("inf"),)),
         ("explore", ["no_such"]),
         ("explore", "learning_rate"),
         ("explore", []),

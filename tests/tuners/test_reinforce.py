@@ -296,6 +296,7 @@ def test_entropy_keeps_the_policy_open() -> None:
         ("controller_window", 1),
         ("controller_ratio_limit", 0.5),
         ("controller_ratio_limit", float("nan")),
+        ("controller_ratio_limit", float("inf")),
         ("controller_optimizer", "rmsprop"),
         ("bins", 1),
     ],
