@@ -11,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from typing import Literal
@@ -352,6 +353,17 @@ def test_the_same_seed_gives_the_same_search(tmp_path: Path, tuner: str) -> None
     )
     assert again == first
     assert other != first
+
+
+@pytest.mark.case(33)
+@pytest.mark.parametrize("tuner", STAGED)
+def test_more_trials_may_be_asked_for(tmp_path: Path, tuner: str) -> None:
+    first = Search(tmp_path, tuner, max_trials=8, epochs=4).run()
+    again = replace(first, max_trials=12).run()
+    assert len(again.records) == 12
+    assert not again.hopper.unfinished
+    assert {trial: again.histories[trial] for trial in first.histories} == first.histories
+    assert all(record.history for record in again.records)
 
 
 # --- population-based training ----------------------------------------------------------------------------------------
