@@ -6,6 +6,10 @@ from typing import Any
 
 import keras_tuner
 
+from cerebro_nas.errors import ConfigError
+from cerebro_nas.tuners._checks import check_int
+from cerebro_nas.tuners._checks import is_int
+from cerebro_nas.tuners._checks import is_number
 from cerebro_nas.tuners._seeded import SeededOracle
 from cerebro_nas.tuners._stages import Values
 from cerebro_nas.tuners._tree import tree
@@ -28,6 +32,9 @@ class GreedyOracle(SeededOracle):
 
     def __init__(self, *, exploration: float = 0.2, parallelism: int = 1, cold_start: int = 5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        check_int("parallelism", parallelism, least=1)
+        check_int("cold_start", cold_start, least=0)
+        _check_exploration(exploration, parallelism)
         self.exploration = exploration
         self.parallelism = parallelism
         self.cold_start = cold_start
@@ -69,3 +76,13 @@ def _names(best: keras_tuner.HyperParameters) -> list[str]:
     """What can be varied in `best`."""
     fixed = keras_tuner.engine.hyperparameters.Fixed
     return [hp.name for hp in best.space if best.is_active(hp) and not isinstance(hp, fixed)]
+
+
+def _check_exploration(exploration: Any, parallelism: int) -> None:
+    most = parallelism if is_int(exploration) else 1.0
+    if not is_number(exploration) or not 0 <= exploration <= most:
+        raise ConfigError(
+            "Argument `exploration` should be a float between 0.0 and 1.0 (the probability that a trial explores) or "
+            "an integer between 0 and `parallelism` (how many of that many trials explore). "
+            f"Received: exploration={exploration!r}, parallelism={parallelism!r}. Pass, for example, 0.2."
+        )

@@ -127,9 +127,7 @@ def make_tuner(
         **options,
     }
     if name == "greedy":
-        _check_exploration(options.get("exploration", 0.2), parallelism)
-        check_int("cold_start", options.get("cold_start", 5), least=0)
-        arguments["parallelism"] = parallelism or 1
+        arguments["parallelism"] = 1 if parallelism is None else parallelism
     if issubclass(kind, StagedOracle):
         arguments["max_resource"] = _max_resource(options.get("resource", "epochs"), max_epochs, num_shards)
     return Tuner(kind(**arguments), max_trials=max_trials, **tuner_options)
@@ -187,6 +185,13 @@ def _from_oracle(
 
 
 def _check_name(name: Any) -> str:
+    if isinstance(name, type) and issubclass(name, keras_tuner.Oracle):
+        own = next((known for known, (_, kind) in _ORACLES.items() if kind == name.__name__), None)
+        raise ConfigError(
+            "Argument `tuner` should be the name of a tuner or an instance of a class, not a class. "
+            f"Received: tuner={name.__name__}. Pass {'' if own is None else repr(own) + ', or '}"
+            f"`{name.__name__}(...)` with its arguments."
+        )
     if isinstance(name, str):
         plain = name.lower().replace("-", "_").replace(" ", "_")
         plain = _ALIASES.get(plain, plain)
@@ -210,21 +215,6 @@ def _check_seed(seed: int | None) -> int | None:
     if seed is not None:
         check_int("seed", seed, least=0)
     return seed
-
-
-def _check_exploration(exploration: Any, parallelism: int | None) -> None:
-    if isinstance(exploration, bool) or not isinstance(exploration, int | float):
-        valid = False
-    elif isinstance(exploration, int):
-        valid = 0 <= exploration <= (1 if parallelism is None else parallelism)
-    else:
-        valid = 0.0 <= exploration <= 1.0
-    if not valid:
-        raise ConfigError(
-            "Argument `exploration` should be a float between 0.0 and 1.0 (the probability that a trial explores) or "
-            "an integer between 0 and `parallelism` (how many of that many trials explore). "
-            f"Received: exploration={exploration!r}, parallelism={parallelism!r}. Pass, for example, 0.2."
-        )
 
 
 def _refuse(names: list[str], expectation: str) -> None:

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from cerebro_nas.errors import ConfigError
+from cerebro_nas.tuners import GreedyOracle
 from cerebro_nas.tuners import TrialSuggestion
 from cerebro_nas.tuners import Tuner
 from cerebro_nas.tuners import make_tuner
@@ -136,3 +138,24 @@ def test_a_small_space_is_used_up_without_repetition(exploration: float) -> None
 
     assert len(trials) == 6
     assert len({tuple(values.items()) for values in trials}) == 6
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"exploration": 7.5},
+        {"exploration": -0.1},
+        {"exploration": True},
+        {"exploration": "0.2"},
+        {"exploration": float("nan")},
+        {"exploration": 2},
+        {"exploration": 3, "parallelism": 2},
+        {"cold_start": -3},
+        {"parallelism": 0},
+    ],
+)
+def test_the_class_refuses_wrong_options(options: dict[str, Any]) -> None:
+    name = next(iter(options))
+    with pytest.raises(ConfigError, match=f"Argument `{name}` should be .*Received: {name}="):
+        GreedyOracle(objective="val_loss", **options)
+    GreedyOracle(objective="val_loss", exploration=2, parallelism=2, cold_start=0)

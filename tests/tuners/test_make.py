@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import Any
 
 import keras_tuner
 import pytest
 
+from cerebro_nas import tuners
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.tuners import StagedOracle
 from cerebro_nas.tuners import TrialSuggestion
@@ -142,6 +145,19 @@ def test_a_value_out_of_range_is_told_with_the_range() -> None:
 
 
 @pytest.mark.case(32)
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [
+        (oracle_class("asha"), r"tuner=AshaOracle. Pass 'asha', or `AshaOracle\(...\)` with its arguments\.$"),
+        (keras_tuner.oracles.RandomSearchOracle, r"Pass `RandomSearchOracle\(...\)` with its arguments\.$"),
+    ],
+)
+def test_a_class_is_no_tuner(kind: type, advice: str) -> None:
+    with pytest.raises(ConfigError, match=f"not a class. Received: .*{advice}"):
+        make_tuner(kind, max_trials=3)
+
+
+@pytest.mark.case(32)
 def test_an_oracle_that_gave_trials_already_is_refused() -> None:
     oracle = keras_tuner.oracles.RandomSearchOracle(objective=keras_tuner.Objective("val_accuracy", "max"))
     oracle.trials["0"] = None
@@ -163,3 +179,25 @@ def test_the_limit_of_stages_is_told_by_what_the_user_gives(
 ) -> None:
     with pytest.raises(ConfigError, match=advice):
         make_tuner("asha", max_trials=5, max_epochs=3, num_shards=2, resource=resource, **options)
+
+
+def test_the_class_of_every_tuner_is_public_and_can_be_subclassed() -> None:
+    for name in tuner_names():
+        kind = oracle_class(name)
+        assert kind.__name__ in tuners.__all__
+        assert getattr(tuners, kind.__name__) is kind
+
+    class Own(tuners.AshaOracle):
+        pass
+
+    space = keras_tuner.HyperParameters()
+    space.Float("a", 0, 1)
+    tuner = make_tuner(Own(max_resource=9, objective="val_loss"), max_trials=3, hyperparameters=space)
+    assert isinstance(tuner.ask(), TrialSuggestion)
+    tuner.close()
+
+
+def test_importing_the_room_loads_no_tuner() -> None:
+    heavy = ["scipy", "hyperopt", "cmaes", "optuna", "keras_tuner"]
+    code = f"import sys, cerebro_nas.tuners; sys.exit(len(set({heavy}) & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
