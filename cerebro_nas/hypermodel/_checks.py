@@ -41,10 +41,13 @@ def objective_of(settings: search.Settings) -> Any:
     return None if settings.tuner.objective.name == _UNSET else settings.tuner.objective
 
 
-def max_trials_of(settings: search.Settings) -> int:
-    """Trials at most: those that the user has named to us, those of an oracle, or the default."""
+def max_trials_of(settings: search.Settings) -> int | None:
+    """Trials at most: those that the user has named to us, those of an oracle, or the default: all of a grid, 100."""
     own = settings.tuner.max_trials if is_oracle(settings.tuner) else None
-    return int(settings.values.get("max_trials") or own or settings.max_trials)
+    given = settings.values.get("max_trials") or own
+    if given is None and isinstance(settings.tuner, str) and settings.tuner.lower().startswith("grid"):
+        return None
+    return int(given or settings.max_trials)
 
 
 def check_oracle(settings: search.Settings) -> None:

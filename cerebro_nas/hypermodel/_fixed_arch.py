@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from cerebro_nas.search_space import SearchSpace
 
+# They would end this search, or a good trial of it, for what was said of another one.
+_OF_ONE_SEARCH = ("time_budget", "max_epochs_total", "target", "stoppers")
 _BATCH_SIZE = 32
 _TRAINING = {"optimizer": "names of optimizers", "learning_rate": "numbers above 0", "batch_size": "whole numbers"}
 _KINDS: dict[type, tuple[Any, str]] = {
@@ -114,3 +116,14 @@ def _completed(space: keras_tuner.HyperParameters, architecture: Mapping[str, An
                 f"{type(value).__name__}). Pass for example {defaults[name]!r}."
             )
     return RandomOracle(objective=None, max_trials=1, hyperparameters=space).complete(architecture)
+
+
+def settings_of_one(
+    before: search.Settings, objective: Any, overrides: keras_tuner.HyperParameters, count: int
+) -> search.Settings:
+    """The settings of the search over one architecture's `count` configurations, from those of the search before."""
+    kept = {key: value for key, value in before.values.items() if key not in _OF_ONE_SEARCH}
+    found = search.Settings({**kept, "parallelism": before.parallelism and min(before.parallelism, count)})
+    found.update(tuner="grid", objective=objective, hyperparameters=overrides, max_trials=count)
+    found.update(project_name=f"{before.project_name}_fixed_arch")
+    return found

@@ -19,6 +19,7 @@ from cerebro_nas.hypermodel._checks import need_tensorflow
 from cerebro_nas.hypermodel._checks import objective_of
 from cerebro_nas.hypermodel._fitted import Fitted
 from cerebro_nas.hypermodel._fixed_arch import check_arguments
+from cerebro_nas.hypermodel._fixed_arch import settings_of_one
 from cerebro_nas.hypermodel._fixed_arch import space_of_one
 from cerebro_nas.results import ModelSelectionResult
 from cerebro_nas.tracking import configure_logging
@@ -331,7 +332,8 @@ class HyperHyperModel(Fitted):
     ) -> ModelSelectionResult:
         """Take one architecture, and try every combination of optimizer, learning rate and batch size on it.
 
-        It is a search of its own, named like this one with `_fixed_arch` behind; `result` is then that of it.
+        It is a search of its own, named like this one with `_fixed_arch` behind; `result` is then that of it. Budgets,
+        `target` and `stoppers` are those of the search before, and end nothing here.
 
         Args:
             df: see `fit`.
@@ -359,12 +361,9 @@ class HyperHyperModel(Fitted):
             self.sys_setup(df, input_shape=input_shape, epochs=arguments.epochs)
         if architecture is None and self._result is not None:
             architecture = self._result.best_model.hyperparameters
-        before, found, parallelism = self._settings, self._result, self._settings.parallelism
+        before, found = self._settings, self._result
         overrides, count = space_of_one(self._space, before.hyperparameters, architecture, choices, self._seed)
-        self._settings = search.Settings({**before.values, "parallelism": parallelism and min(parallelism, count)})
-        name = f"{before.project_name}_fixed_arch"
-        self._settings.update(tuner="grid", objective=self._objective(before), hyperparameters=overrides)
-        self._settings.update(project_name=name, max_trials=count)
+        self._settings = settings_of_one(before, self._objective(before), overrides, count)
         try:
             return self.fit(df, 32, epochs, callbacks, verbose, input_shape)
         finally:
@@ -406,8 +405,8 @@ class HyperHyperModel(Fitted):
         return self._objective(self._settings)
 
     @property
-    def max_trials(self) -> int:
-        """Trials at most."""
+    def max_trials(self) -> int | None:
+        """Trials at most; None: as many as a grid has."""
         return max_trials_of(self._settings)
 
     @property
@@ -481,7 +480,7 @@ class HyperHyperModel(Fitted):
             seed=self._seed,
             parallelism=settings.parallelism or 2 * resources.backend.num_workers,
             max_epochs=epochs,
-            num_shards=resources.num_shards,
+            num_shards=search.num_train_shards(None if space is None else self._prepared, resources),
             directory=directory,
             **settings.tuner_options,
         )

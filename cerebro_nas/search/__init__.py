@@ -15,6 +15,7 @@ from cerebro_nas.search._identity import check_same
 from cerebro_nas.search._identity import describe_search
 from cerebro_nas.search._identity import identity_of
 from cerebro_nas.search._ledger import Ledger
+from cerebro_nas.search._preparing import num_train_shards
 from cerebro_nas.search._preparing import prepare
 from cerebro_nas.search._replay import replay
 from cerebro_nas.search._session import SearchPlan
@@ -58,6 +59,7 @@ __all__ = [
     "identity_of",
     "make_fit_arguments",
     "make_resources",
+    "num_train_shards",
     "prepare",
     "random_architecture",
     "refuse_unknown",

@@ -40,6 +40,9 @@ class Books:
         max_trials: trials at most, None for no limit.
         epochs: epochs of a trial at most.
         num_workers: workers that are expected.
+
+    Attributes:
+        visits_per_epoch: train units of a pass through all training shards.
     """
 
     def __init__(
@@ -58,11 +61,14 @@ class Books:
         self.objective, self.direction = self.objectives[0]
         self.max_trials = max_trials
         self.epochs = epochs
+        self.visits_per_epoch = 1
         self._num_workers = num_workers
         self._records: dict[str, TrialRecord] = {}
         self._ended: list[FinishedTrial] = []
         self._busy: dict[str, float] = {}
         self._units: dict[str, int] = {}
+        # Of each trial, how many train units its epochs came after.
+        self._visits: dict[str, tuple[int, ...]] = {}
         self._best: BestTrial | None = None
 
     @property
@@ -104,7 +110,7 @@ class Books:
         record = self._records[trial]
         cost = replace(record.cost, seconds=record.cost.seconds + report.seconds, units=record.cost.units + 1)
         if unit.phase == "evaluate" and report.rows:
-            latency = 1000.0 * report.busy_seconds / report.rows
+            latency = 1000.0 * report.detail.get("row_s", report.busy_seconds / report.rows)
             # The least one: whatever else the machine did can only have made it longer.
             cost = replace(cost, latency_ms=min(latency, math.inf if cost.latency_ms is None else cost.latency_ms))
         self._records[trial] = replace(record, status="RUNNING", cost=cost)
@@ -122,10 +128,14 @@ class Books:
         self._records[trial] = replace(self._records[trial], status="PAUSED")
 
     def curves(self) -> dict[str, Curve]:
-        """The objective of every trial that was built, over its epochs."""
+        """The objective of every trial that was built, over passes through all training shards.
+
+        Where a trial is judged within a pass, or after several, the last judgement in a pass counts, and a pass without
+        any has NaN.
+        """
         return {
             name: Curve(
-                tuple(metrics.get(self.objective, math.nan) for metrics in record.history),
+                self._by_pass(record),
                 record.status in ("COMPLETED", "STOPPED"),
                 self.direction,
                 self.epochs,
@@ -134,18 +144,36 @@ class Books:
             if record.status not in ("FAILED", "REJECTED")
         }
 
+    def _by_pass(self, record: TrialRecord) -> tuple[float, ...]:
+        visits = self._visits.get(record.trial, ())
+        values = [math.nan] * ((visits[-1] if visits else 0) // self.visits_per_epoch)
+        for visit, metrics in zip(visits, record.history, strict=True):
+            place = (visit - 1) // self.visits_per_epoch
+            if place < len(values):
+                values[place] = metrics.get(self.objective, math.nan)
+        return tuple(values)
+
     @property
     def epochs_done(self) -> int:
-        """Epochs of all trials together."""
-        return sum(record.cost.epochs for record in self._records.values())
+        """Passes of all trials together through all training shards, also where trials are judged within one."""
+        return sum(visits[-1] for visits in self._visits.values() if visits) // self.visits_per_epoch
 
-    def epoch(self, trial: str, epoch: int, metrics: dict[str, float]) -> bool:
-        """Enter the metrics of an epoch; say whether it is the trial's best so far."""
+    def epoch(self, trial: str, epoch: int, metrics: dict[str, float], visits: int | None = None) -> bool:
+        """Enter the metrics of an epoch; say whether it is the trial's best so far.
+
+        Args:
+            trial: its identifier.
+            epoch: from 0.
+            metrics: those of its evaluation.
+            visits: train units that the trial has had; None: `visits_per_epoch` in each epoch.
+        """
         record = self._records[trial]
         # After a fault a trial may go back to an earlier epoch; what followed is then entered again.
         history = (*record.history[:epoch], dict(metrics))
         record = replace(record, metrics=dict(metrics), history=history, cost=replace(record.cost, epochs=len(history)))
         self._records[trial] = record
+        visits = (epoch + 1) * self.visits_per_epoch if visits is None else visits
+        self._visits[trial] = (*self._visits.get(trial, ())[:epoch], visits)
         if record.best_epoch(self.objective, self.direction) != epoch:
             return False
         self._note_best(record, metrics[self.objective])

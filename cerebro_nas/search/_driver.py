@@ -67,7 +67,9 @@ _LOGGER = logging.getLogger(__name__)
 
 _TURN_SECONDS = 0.5
 _SAME_ERROR_LIMIT = 3
+_TOO_SLOW_LIMIT = 50
 _SHOW_SECONDS = 0.1
+_TOO_SLOW = "too_slow"
 
 
 class Space(Protocol):
@@ -394,7 +396,7 @@ class SearchDriver:
         latency = record.cost.latency_ms
         if parts.max_latency_ms is not None and latency is not None and latency > parts.max_latency_ms:
             self._ledger.failures[trial] = f"{latency:.3g} ms a row are more than max_latency_ms={parts.max_latency_ms}"
-            self._stop(trial, TrialStatus.FAILED, "too_slow")
+            self._stop(trial, TrialStatus.FAILED, _TOO_SLOW)
         elif parts.hopper.state_of(trial) is None:
             return  # It was its last epoch: there is nothing left to stop.
         elif any(rule.should_stop(record.history) for rule in parts.rules):
@@ -437,10 +439,12 @@ class SearchDriver:
         reason = command.reason
         self._parts.reporter.message(f"Trial {command.trial} failed ({reason}){_first_line(message)}")
         self._errors[reason] = self._errors.get(reason, 0) + 1
-        if self._succeeded or len(self._errors) > 1 or self._errors[reason] < _SAME_ERROR_LIMIT:
+        # Candidates that are too slow say nothing of those to come: it is the user who calls that a failure.
+        limit = _TOO_SLOW_LIMIT if reason == _TOO_SLOW else _SAME_ERROR_LIMIT
+        if self._succeeded or len(self._errors) > 1 or self._errors[reason] < limit:
             return
         raise SearchAborted(
-            f"The first {_SAME_ERROR_LIMIT} trials that ended all failed with reason {reason!r}; none succeeded. "
+            f"The first {limit} trials that ended all failed with reason {reason!r}; none succeeded. "
             f"Fix the cause and call `fit` again. The last one said: {message or 'nothing'}"
         )
 

@@ -73,6 +73,7 @@ class Ledger:
         self.hopper = hopper
         self.tuner = tuner
         self.books = books
+        books.visits_per_epoch = hopper.num_train
         self.asked = 0
         self.exhausted = False
         self.because = ""
@@ -230,7 +231,7 @@ class Ledger:
             self._spoiled[trial], self.failures[trial] = problem
             return
         self.tuner.report(trial, command.epoch, metrics)
-        if self.books.epoch(trial, command.epoch, metrics):
+        if self.books.epoch(trial, command.epoch, metrics, command.generation):
             self._changes += self.keeping.best(trial, command.made_by, command.generation, command.epoch)
 
     def _problem(self, metrics: Mapping[str, float], epoch: int) -> tuple[str, str] | None:

@@ -75,6 +75,13 @@ def prepare(
         )
 
 
+def num_train_shards(prepared: PreparedData | None, resources: Resources) -> int:
+    """Training shards that there are, whatever number is asked for now; that number before the data is prepared."""
+    if prepared is None:
+        return resources.num_shards
+    return sum(shard.split == "train" for shard in prepared.shards)
+
+
 def _cancel_jobs_of(df: DataFrame) -> Callable[[], object]:
     session: Any = df.sparkSession
     # A session of Spark Connect has no context, and cancels its jobs itself.

@@ -263,6 +263,8 @@ class PbtOracle(StagedOracle):
             self._vacate(name, fresh=self.was_rejected(name) and self.proposal_of(name).parent is None)
         else:
             self._advance(name)
+            # It is trained no further, also where something else than its last stage ended it.
+            self._progress[name] = self.max_resource
         if self.populations is None or self._complete + 1 < self.populations:
             self._begin_the_next()
 

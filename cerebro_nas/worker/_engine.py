@@ -38,6 +38,7 @@ from cerebro_nas.worker._state import dump_state
 from cerebro_nas.worker._state import restore_state
 
 _RESIDENT_BYTES = 1 << 30
+_TIMED_BATCHES = 8
 _OUT_OF_MEMORY = (tf.errors.ResourceExhaustedError, MemoryError)
 
 
@@ -172,6 +173,8 @@ class Engine:
             # Shapes that do not fit, a loss that cannot take these targets: no other worker would fare better.
             raise CandidateError("error", f"A step of the candidate failed: {_brief(error)}") from error
         busy = clock.lap("steps_s")
+        traces = compiled.loop.traces - traces
+        row = self._row_seconds(compiled.loop, tensors, size) if unit.phase == "evaluate" and traces else None
         state = None
         if unit.phase == "train":
             _check_finite(metrics, unit)
@@ -179,7 +182,9 @@ class Engine:
             state = dump_state(compiled.model, {"trial": unit.trial, "generation": generation})
             compiled.holds = (unit.trial, generation)
         clock.lap("state_out_s")
-        detail = {**clock.laps, "traces": float(compiled.loop.traces - traces), "state_bytes": float(len(state or b""))}
+        detail = {**clock.laps, "traces": float(traces), "state_bytes": float(len(state or b""))}
+        if row is not None:
+            detail["row_s"] = row
         if inherited is not None:
             detail["inherited_share"] = inherited
         return UnitResult(UnitReport(tensors.rows, metrics, clock.total, busy, detail), state, generation)
@@ -269,6 +274,14 @@ class Engine:
             loop.test(inputs, targets, size)
             self._mark()
         return loop.metrics()
+
+    def _row_seconds(self, loop: Loop, tensors: Tensors, size: int) -> float:
+        """Seconds that a row takes in an evaluation whose graph is traced already; some batches will do."""
+        rows = min(tensors.rows, size * _TIMED_BATCHES)
+        inputs, targets = _constants(tensors.take(np.arange(rows, dtype=np.int32)))
+        began = time.perf_counter()
+        loop.test(inputs, targets, size)
+        return (time.perf_counter() - began) / rows
 
     def _parts(self, tensors: Tensors, order: NDArray[np.int32], size: int) -> Any:
         row_bytes = max(1, tensors.nbytes // max(1, tensors.rows))

@@ -19,6 +19,7 @@ from cerebro_nas.backend import LocalBackend
 from cerebro_nas.backend import SimulatedBackend
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.errors import ResumeMismatchError
+from cerebro_nas.stoppers import MedianStopper
 from cerebro_nas.testing import SimulatedCrash
 from cerebro_nas.testing import crash_after
 
@@ -198,6 +199,16 @@ def test_batch_sizes_of_the_search_are_tried_where_none_are_given(make: Make, df
     board = model.fixed_arch_search(df, optimizer=["sgd"], learning_rate=[0.1], epochs=1).leaderboard()
     assert sorted(board["hp.batch_size"]) == [4, 40]
     assert len(board) == 2
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("said", [{"target": 0.01}, {"max_epochs_total": 1}, {"time_budget": 0.001}])
+def test_what_ends_a_search_does_not_end_it(make: Make, df: DataFrame, said: dict[str, Any]) -> None:
+    model = make()
+    model.tuner_bind(**said, stoppers=MedianStopper(min_trials=1, start_epoch=1))
+    board = model.fixed_arch_search(df, **PRODUCT, epochs=2).leaderboard()
+    assert list(board["status"]) == ["COMPLETED"] * 8
+    assert set(board["cost.epochs"]) == {2}
 
 
 # --- real training ----------------------------------------------------------------------------------------------------

@@ -179,3 +179,17 @@ def test_curves_are_of_trials_that_can_be_compared() -> None:
         "b": ((0.3,), False),
     }
     assert books.epochs_done == 3
+
+
+def test_curves_are_over_passes_through_the_data_however_often_a_trial_is_judged() -> None:
+    books = _books()
+    books.visits_per_epoch = 4
+    books.open("a", {})
+    for epoch, (visits, value) in enumerate([(1, 0.1), (3, 0.2), (9, 0.3), (12, 0.4), (14, 0.5)]):
+        books.epoch("a", epoch, {"val_accuracy": value}, visits)
+    values = books.curves()["a"].values
+    assert [value if math.isfinite(value) else None for value in values] == [0.2, None, 0.4]
+    assert books.epochs_done == 3
+    # A fault sets it back: what is done again counts once.
+    books.epoch("a", 2, {"val_accuracy": 0.35}, 9)
+    assert books.epochs_done == 2

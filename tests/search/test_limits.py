@@ -236,10 +236,11 @@ def is_spent(search: Search, limit: str) -> bool:
 
 
 @pytest.mark.parametrize("limit", LIMITS)
-@pytest.mark.parametrize("tuner", TUNERS)
+@pytest.mark.parametrize("tuner", [*TUNERS, "asha shards"])
 def test_a_search_ends_with_what_it_has_once_a_budget_is_used_up(tmp_path: Path, tuner: str, limit: str) -> None:
-    budgets = Budgets.make(**{limit: LIMITS[limit]})
-    search = Search(tmp_path, tuner, max_trials=40, budgets=budgets, metrics=humped).run()
+    budgets, (name, *resource) = Budgets.make(**{limit: LIMITS[limit]}), tuner.split()
+    options = {"resource": resource[0]} if resource else {}
+    search = Search(tmp_path, name, options, max_trials=40, budgets=budgets, metrics=humped).run()
     assert is_spent(search, limit)
     assert search.because == search.spent()
     assert len(search.records) < 40
@@ -523,7 +524,7 @@ def test_replaying_a_search_with_slow_candidates_ends_in_the_same_state(
 
 def test_a_search_in_which_all_are_too_slow_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(SearchAborted, match="all failed with reason 'too_slow'.*more than max_latency_ms=0.5"):
-        Search(tmp_path, max_latency_ms=0.5, seconds=crawling).run()
+        Search(tmp_path, max_trials=60, max_latency_ms=0.5, seconds=crawling).run()
 
 
 # --- size -------------------------------------------------------------------------------------------------------------

@@ -275,6 +275,16 @@ def test_populations_follow_one_another(populations: int | None, trials: int) ->
     assert set(found.ended.values()) == {"COMPLETED"}
 
 
+def test_members_that_are_stopped_keep_no_population_from_beginning() -> None:
+    tuner = make(12, populations=None)
+    for _ in range(12):
+        for name in begin(tuner, 1):
+            tuner.report(name, 1, {"score": 1.0})
+            tuner.finish(name, "STOPPED", "a rule")
+    assert isinstance(tuner.ask(), Exhausted)
+    tuner.close()
+
+
 def test_equal_members_replace_nobody() -> None:
     tuner = make()
     for name in begin(tuner):

@@ -264,7 +264,7 @@ def test_progress_moves_with_every_step_and_part_of_a_unit(search: SearchSpec, t
     _train(engine, spec, 0, 0, 0)
     assert engine.progress == 1 + 5 + 5  # 70 rows in batches of 16; shard, model, state in, steps, state out
     _evaluate(engine, spec, 1)
-    assert engine.progress == 11 + 3 + 5
+    assert engine.progress == 11 + 3 + 5 + 3  # the last ones are timed without tracing
 
 
 @pytest.mark.case(12)
@@ -355,3 +355,15 @@ def test_a_child_begins_with_its_parents_weights(search: SearchSpec, tmp_path: P
     assert "inherited_share" not in _train(engine, child, 1, 0, 0).report.detail
     with pytest.raises(UnusableStateError, match="000001-0 of trial 'parent'"):
         Engine(search, tmp_path / "c").run(Unit("child", "train", 0, Shard("train", 1)), child, 0, lambda: b"no")
+
+
+def test_the_time_of_a_row_holds_no_tracing(search: SearchSpec, tmp_path: Path) -> None:
+    engine = Engine(search, tmp_path / "scratch")
+    spec = _candidate()
+    first, second = (_evaluate(engine, spec, 0).report for _ in range(2))
+    assert first.detail["traces"] == 1
+    assert second.detail["traces"] == 0
+    # Tracing takes a hundred times as long as these rows.
+    assert first.detail["row_s"] < first.busy_seconds / first.rows / 10
+    assert "row_s" not in second.detail
+    engine.close()
