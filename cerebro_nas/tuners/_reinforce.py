@@ -12,7 +12,9 @@ from cerebro_nas.tuners._controller import SKIPPED
 from cerebro_nas.tuners._controller import Controller
 from cerebro_nas.tuners._controller import Ints
 from cerebro_nas.tuners._controller import Pull
-from cerebro_nas.tuners._controller_settings import Settings
+from cerebro_nas.tuners._controller_settings import Default
+from cerebro_nas.tuners._controller_settings import Defaults
+from cerebro_nas.tuners._controller_settings import make_settings
 from cerebro_nas.tuners._controller_training import Method
 from cerebro_nas.tuners._controller_training import Optimiser
 from cerebro_nas.tuners._controller_training import advantages
@@ -51,29 +53,33 @@ class ReinforceOracle(SeededOracle):
     `controller_window` trials. Those were decided by earlier controllers, as results come late, so each decision is
     weighted by the ratio of its present probability to that when it was made, at most `controller_ratio_limit`.
 
-    (Katib's controllers multiply the log-probability of a newly sampled architecture by the mean reward of all trials,
-    which on average moves the policy nowhere; its settings were chosen with that. In brackets below.)
+    The settings are those of Katib's ENAS controller, the defaults are not, nor is the credit: Katib takes steps on
+    newly sampled architectures, whose log-probability it multiplies by the mean reward of all trials, which on average
+    moves the policy nowhere, and its defaults (in brackets below) were chosen with that. Ours were chosen by experiment
+    for budgets of some hundred trials. `controller_defaults="katib"` takes Katib's, with each trial's own credit still.
 
     Sources: Williams (1992); Zoph, Le, "Neural architecture search with reinforcement learning" (2017); Pham et al.,
     "Efficient neural architecture search via parameter sharing" (2018).
 
     Args:
-        controller_hidden_size: size of the LSTM's state and of the embeddings (Katib: 64).
-        controller_temperature: logits are divided by it; None: they are not (5.0).
+        controller_defaults: `"ours"`, or `"katib"` for those of Katib's v1beta1, in brackets below: what settings are
+            that are not given (`"default"`).
+        controller_hidden_size: size of the LSTM's state and of the embeddings; 32 (Katib: 64).
+        controller_temperature: logits are divided by it; None: they are not. None (5.0).
         controller_tanh_const: logits become `tanh_const * tanh(logit)`, which bounds how sure the controller can be; of
-            100 values it gives the best one at most 0.47 with 2.25. None: they are left (2.25).
+            100 values it gives the best one at most 0.47 with 2.25. None: they are left. None (2.25).
         controller_entropy_weight: how much a nat of the entropy of a decision counts against a unit of advantage; None:
-            nothing (1e-5).
-        controller_baseline_decay: of the running mean of rewards that a trial is compared with, per trial (0.999).
-        controller_learning_rate: of the optimiser, in (0, 1]; with `"adam"` take 0.01 or less (5e-5).
+            nothing. 0.01 (1e-5).
+        controller_baseline_decay: of the running mean of rewards that a trial is compared with, per trial; 0.9 (0.999).
+        controller_learning_rate: of the optimiser, in (0, 1]; with `"adam"` take 0.01 or less. 1.0 (5e-5).
         controller_skip_target: with `controller_skip_weight`, the share of Boolean hyperparameters (skip connections)
-            that should be true (0.4).
-        controller_skip_weight: how much a nat of divergence from that share counts; None: nothing (0.8).
-        controller_train_steps: steps after each result (50, on newly sampled architectures).
-        controller_window: trials that a step is made on (none: see above).
-        controller_ratio_limit: highest weight of a decision that has become more probable.
-        controller_optimizer: `"sgd"`, `"momentum"` or `"adam"` (adam).
-        bins: parts that a numeric range with more values is decided in.
+            that should be true; 0.4 (0.4).
+        controller_skip_weight: how much a nat of divergence from that share counts; None: nothing. None (0.8).
+        controller_train_steps: steps after each result; 1 (50, on newly sampled architectures).
+        controller_window: trials that a step is made on; 16 (Katib has none: see above).
+        controller_ratio_limit: highest weight of a decision that has become more probable; 2.0 (none).
+        controller_optimizer: `"sgd"`, `"momentum"` or `"adam"`; `"sgd"` (adam).
+        bins: parts that a numeric range with more values is decided in; 10 (none).
         **kwargs: see `SeededOracle`.
 
     Raises:
@@ -83,39 +89,41 @@ class ReinforceOracle(SeededOracle):
     def __init__(
         self,
         *,
-        controller_hidden_size: int = 32,
-        controller_temperature: float | None = None,
-        controller_tanh_const: float | None = None,
-        controller_entropy_weight: float | None = 0.01,
-        controller_baseline_decay: float = 0.9,
-        controller_learning_rate: float = 1.0,
-        controller_skip_target: float = 0.4,
-        controller_skip_weight: float | None = None,
-        controller_train_steps: int = 1,
-        controller_window: int = 16,
-        controller_ratio_limit: float = 2.0,
-        controller_optimizer: Method = "sgd",
-        bins: int = 10,
+        controller_defaults: Defaults = "ours",
+        controller_hidden_size: int | Default = "default",
+        controller_temperature: float | str | None = "default",
+        controller_tanh_const: float | str | None = "default",
+        controller_entropy_weight: float | str | None = "default",
+        controller_baseline_decay: float | Default = "default",
+        controller_learning_rate: float | Default = "default",
+        controller_skip_target: float | Default = "default",
+        controller_skip_weight: float | str | None = "default",
+        controller_train_steps: int | Default = "default",
+        controller_window: int | Default = "default",
+        controller_ratio_limit: float | Default = "default",
+        controller_optimizer: Method | Default = "default",
+        bins: int | Default = "default",
         **kwargs: Any,
     ) -> None:
-        self.settings = Settings(
-            controller_hidden_size=controller_hidden_size,
-            controller_temperature=controller_temperature,
-            controller_tanh_const=controller_tanh_const,
-            controller_entropy_weight=controller_entropy_weight,
-            controller_baseline_decay=controller_baseline_decay,
-            controller_learning_rate=controller_learning_rate,
-            controller_skip_target=controller_skip_target,
-            controller_skip_weight=controller_skip_weight,
-            controller_train_steps=controller_train_steps,
-            controller_window=controller_window,
-            controller_ratio_limit=controller_ratio_limit,
-            controller_optimizer=controller_optimizer,
-            bins=bins,
-        )
+        given = {
+            "controller_hidden_size": controller_hidden_size,
+            "controller_temperature": controller_temperature,
+            "controller_tanh_const": controller_tanh_const,
+            "controller_entropy_weight": controller_entropy_weight,
+            "controller_baseline_decay": controller_baseline_decay,
+            "controller_learning_rate": controller_learning_rate,
+            "controller_skip_target": controller_skip_target,
+            "controller_skip_weight": controller_skip_weight,
+            "controller_train_steps": controller_train_steps,
+            "controller_window": controller_window,
+            "controller_ratio_limit": controller_ratio_limit,
+            "controller_optimizer": controller_optimizer,
+            "bins": bins,
+        }
+        self.settings = make_settings(controller_defaults, given)
         super().__init__(**kwargs)
         self._controller = self._new_controller()
-        self._optimiser = Optimiser(controller_optimizer, controller_learning_rate)
+        self._optimiser = Optimiser(self.settings.controller_optimizer, self.settings.controller_learning_rate)
         self._outcomes: list[Outcomes] = []
         self._episodes: dict[str, _Episode] = {}
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -298,12 +299,62 @@ def test_entropy_keeps_the_policy_open() -> None:
         ("controller_ratio_limit", float("nan")),
         ("controller_ratio_limit", float("inf")),
         ("controller_optimizer", "rmsprop"),
+        ("controller_defaults", "enas"),
+        ("controller_hidden_size", "None"),
+        ("controller_skip_target", 0.3),
         ("bins", 1),
     ],
 )
 def test_wrong_settings_are_refused(name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"Argument `{name}` should be .*Received: {name}="):
         make(**{name: value})
+
+
+KATIB = {
+    "controller_hidden_size": 64,
+    "controller_temperature": 5.0,
+    "controller_tanh_const": 2.25,
+    "controller_entropy_weight": 1e-5,
+    "controller_baseline_decay": 0.999,
+    "controller_learning_rate": 5e-5,
+    "controller_skip_target": 0.4,
+    "controller_skip_weight": 0.8,
+    "controller_train_steps": 50,
+    "controller_optimizer": "adam",
+}
+
+
+def settings_of(**options: Any) -> dict[str, Any]:
+    return asdict(ReinforceOracle(objective="val_loss", **options).settings)
+
+
+def test_katibs_defaults_are_taken_where_nothing_else_is_given() -> None:
+    own = settings_of()
+
+    assert settings_of(controller_defaults="katib") == {**own, **KATIB}
+    changed = settings_of(controller_defaults="katib", controller_temperature=None, controller_train_steps=3)
+    assert changed == {**own, **KATIB, "controller_temperature": None, "controller_train_steps": 3}
+
+
+def test_none_may_be_written_as_katib_writes_it() -> None:
+    names = [f"controller_{name}" for name in ("temperature", "tanh_const", "entropy_weight", "skip_weight")]
+    found = settings_of(controller_defaults="katib", **dict.fromkeys(names, "None"))
+
+    assert [found[name] for name in names] == [None] * 4
+
+
+def test_with_katibs_defaults_credit_is_still_the_trials_own() -> None:
+    def share(reward: float) -> float:
+        space = keras_tuner.HyperParameters()
+        space.Choice("op", [0, 1])
+        space.Float("any", 0.0, 1.0)
+        tuner = make(hyperparameters=space, controller_defaults="katib", controller_learning_rate=0.01)
+        play(tuner, lambda values: reward * values["op"])
+        oracle = tuner.oracle
+        return float(np.exp(oracle._controller.run(np.array([[1, 0]], np.int64)).log_p[0, 0]))
+
+    assert share(1.0) > 0.6
+    assert share(-1.0) < 0.4
 
 
 def late_mean(oracle: type[Any], operations: int, seed: int) -> float:
