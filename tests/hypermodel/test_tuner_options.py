@@ -375,7 +375,7 @@ def _oracle(name: str = "val_loss") -> RandomSearchOracle:
     ("arguments", "told"),
     [
         ({"tuner": "hyperbandd"}, "should be one of 'greedy', 'random', .*'rl', .*Did you mean 'hyperband'"),
-        ({"tuner": RandomOracle}, "or a `keras_tuner.Oracle`. Received: tuner=<class"),
+        ({"tuner": RandomOracle}, "not a class. Received: tuner=RandomOracle"),
         ({"tuner": "asha", "factr": 3}, "the tuner 'asha' takes .brackets, factor, .*resource.. Received: factr"),
         ({"tuner": "asha", "factor": 1}, "`factor` should be an integer of at least 2. Received: factor=1"),
         ({"tuner": "asha", "resource": "hours"}, "one of 'epochs', 'shards'. Received: resource='hours'"),
