@@ -63,7 +63,8 @@ class ReinforceOracle(SeededOracle):
 
     Args:
         controller_defaults: `"ours"`, or `"katib"` for those of Katib's v1beta1, in brackets below: what settings are
-            that are not given (`"default"`).
+            that are not given (`"default"`). With 25 choices Katib's 50 steps take 0.4 s of one core after each result,
+            our one 5 ms.
         controller_hidden_size: size of the LSTM's state and of the embeddings; 32 (Katib: 64).
         controller_temperature: logits are divided by it; None: they are not. None (5.0).
         controller_tanh_const: logits become `tanh_const * tanh(logit)`, which bounds how sure the controller can be; of
