@@ -234,6 +234,7 @@ def test_the_combinations_are_what_workers_train_with(make: Make, df: DataFrame)
 
 @pytest.mark.spark
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_real_one_that_was_interrupted_ends_with_the_same_figures(make: Make, df: DataFrame) -> None:
     def search(name: str) -> pd.DataFrame:
         model = make(LocalBackend(2), project_name=name)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.spark,
+    # Several searches each, on machines that may have other work.
+    pytest.mark.timeout(400),
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
     # TensorFlow's variables know NumPy 1 only, which saving them runs into.
