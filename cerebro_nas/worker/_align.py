@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from collections.abc import Sequence
+from itertools import accumulate
 
 from cerebro_nas.worker._outline import Part
 
@@ -11,25 +12,24 @@ NORMALISATION = "BatchNormalization"
 WIDENABLE = frozenset({"Dense", "Conv1D", "Conv2D", "Conv3D", NORMALISATION})
 
 # What a pair is worth: the more there is to take, the more. Pairs that stand side by side in both are worth one more.
-_SAME, _SAME_WEIGHTS, _WIDER, _SAME_BARE, _SIMILAR_BARE, _BESIDE = 8, 6, 4, 2, 1, 1
+_SAME, _SAME_WEIGHTS, _WIDER, _SAME_BARE, _SIMILAR_BARE, _BESIDE = 8, 6, 7, 2, 1, 1
+# A new layer that changes the number of channels leaves none of the layers around it what they were: it costs more than
+# to have a layer that is as it was take the place of a new one.
+_CHANGES_WIDTH = -6
 _NEVER = -(1 << 30)
 
 
 def align(theirs: Sequence[Part], ours: Sequence[Part]) -> dict[int, int]:
     """Pair parts of two models, in the order of both, so that the pairs are worth the most together.
 
-    Equal parts at the beginning and at the end are paired first: what a mutation changed lies between.
+    Of equally good alignments it is the one that pairs the first parts: what is new lies behind what it resembles, where
+    it can be the identity more often, as activations have made everything positive.
 
     Returns:
         For parts of `ours`, by number, those of `theirs`.
     """
-    begin = _common(theirs, ours)
-    end = _common(theirs[begin:][::-1], ours[begin:][::-1])
-    pairs = {number: number for number in range(begin)}
-    pairs.update((len(ours) - number, len(theirs) - number) for number in range(1, end + 1))
-    middle = _Table(theirs[begin : len(theirs) - end], ours[begin : len(ours) - end]).pairs()
-    pairs.update((begin + our, begin + their) for our, their in middle)
-    return pairs
+    pairs = _Table(theirs[::-1], ours[::-1]).pairs()
+    return {len(ours) - 1 - our: len(theirs) - 1 - their for our, their in pairs}
 
 
 def _grew(their: Part, our: Part) -> bool:
@@ -41,12 +41,6 @@ def _grew(their: Part, our: Part) -> bool:
         mine[1][:fixed] == other[1][:fixed] and all(a >= b for a, b in zip(mine[1], other[1], strict=True))
         for mine, other in zip(our.variables, their.variables, strict=True)
     )
-
-
-def _common(theirs: Sequence[Part], ours: Sequence[Part]) -> int:
-    """How many parts at the beginning are equal."""
-    pairs = zip(theirs, ours, strict=False)
-    return next((n for n, (a, b) in enumerate(pairs) if _look(a) != _look(b)), min(len(theirs), len(ours)))
 
 
 def _look(part: Part) -> Hashable:
@@ -70,33 +64,40 @@ def _loose(variable: tuple[str, tuple[int, ...], str]) -> Hashable:
     return name, len(shape), dtype
 
 
+def _lone_worth(our: Part) -> int:
+    """What a part without its counterpart is worth."""
+    changes = our.kind in WIDENABLE and our.kind != NORMALISATION and our.variables[0][1][-1] != our.variables[0][1][-2]
+    return _CHANGES_WIDTH if changes else 0
+
+
 class _Table:
     """The alignment by dynamic programming (Needleman and Wunsch 1970), with a state for "the last ones are paired"."""
 
     def __init__(self, theirs: Sequence[Part], ours: Sequence[Part]) -> None:
-        self._worths: dict[tuple[Hashable, Hashable], int] = {}
         columns = len(ours) + 1
+        self._lone = [_lone_worth(part) for part in ours]
         self._paired = [[_NEVER] * columns for _ in range(len(theirs) + 1)]
-        self._best = [[0] * columns for _ in range(len(theirs) + 1)]
-        looks = [_look(part) for part in ours]
+        self._paired[0][0] = 0
+        self._best = [list(accumulate(self._lone, initial=0))]
+        # Most parts of a large model look like others of it.
+        looks = {look: part for part in ours for look in [_look(part)]}
+        worths: dict[Hashable, dict[Hashable, int]] = {}
         for row, their in enumerate(theirs, 1):
-            look = _look(their)
-            for column, our in enumerate(ours, 1):
-                key = look, looks[column - 1]
-                if key not in self._worths:
-                    self._worths[key] = _worth(their, our)
-                self._fill(row, column, self._worths[key])
+            if _look(their) not in worths:
+                worths[_look(their)] = {look: _worth(their, part) for look, part in looks.items()}
+            self._row(row, [worths[_look(their)][_look(part)] for part in ours])
 
-    def _fill(self, row: int, column: int, worth: int) -> None:
-        if worth:
-            before = max(self._best[row - 1][column - 1], self._paired[row - 1][column - 1] + _BESIDE)
-            self._paired[row][column] = worth + before
-        self._best[row][column] = max(
-            self._paired[row][column], self._best[row - 1][column], self._best[row][column - 1]
-        )
+    def _row(self, row: int, worths: Sequence[int]) -> None:
+        above, paired_above, paired = self._best[row - 1], self._paired[row - 1], self._paired[row]
+        best = [0]
+        for column, worth in enumerate(worths):
+            if worth:
+                paired[column + 1] = worth + max(above[column], paired_above[column] + _BESIDE)
+            best.append(max(paired[column + 1], above[column + 1], best[column] + self._lone[column]))
+        self._best.append(best)
 
     def pairs(self) -> list[tuple[int, int]]:
-        """The pairs as (ours, theirs); of equally good alignments the one that pairs the last parts."""
+        """The pairs as (ours, theirs), the last ones first and as many of them as there can be."""
         found = []
         row, column, beside = len(self._best) - 1, len(self._best[0]) - 1, False
         while row and column:

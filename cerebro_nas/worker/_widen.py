@@ -44,7 +44,7 @@ class Spread:
 def draw_spread(before: int, kernel: Any) -> Spread:
     """Which channels get replicas: drawn from the initial weights, which the candidate's seed gave."""
     after = int(kernel.shape[-1])
-    generator = np.random.default_rng(zlib.crc32(raw_bytes(keras.ops.convert_to_numpy(kernel))))
+    generator = np.random.default_rng(zlib.crc32(raw_bytes(kernel.numpy())))
     origin = np.concatenate([np.arange(before), generator.integers(0, before, after - before)])
     weights = generator.uniform(0.5, 1.5, after)
     return Spread(origin, weights / np.bincount(origin, weights)[origin], before)
