@@ -27,12 +27,13 @@ class DifferentialEvolutionOracle(SeededOracle):
 
     Source: Storn, Price, "Differential Evolution" (1997), DE/rand/1/bin, with the settings of HopsML, which has a
     barrier after each generation. Here each of the `population` slots is a chain of its own. A slot holds the best
-    vector that was tried for it (what one-to-one selection leaves); the trial vector for it takes each value from
-    the donor `x1 + mutation * (x2 - x3)` with probability `crossover`, where x1, x2 and x3 are the vectors of three
-    other slots, and at least one. The next trial goes to the slot with the fewest trials running, among those to the
-    one with the fewest in all: no trial waits for another, and with more workers than slots a slot has several trial
-    vectors at a time. They need nothing of each other, as each is compared with what the slot holds when it ends, while
-    a worker that waited would do nothing. Until a slot and three others hold something, trial vectors are random.
+    vector that was tried for it (what one-to-one selection leaves); the trial vector for it takes each value from the
+    donor `x1 + mutation * (x2 - x3)` with probability `crossover`, where x1, x2 and x3 are the vectors of three other
+    slots, and at least one (unless `forced_gene` is False). The next trial goes to the slot with the fewest trials
+    running, among those to the one with the fewest in all: no trial waits for another, and with more workers than slots
+    a slot has several trial vectors at a time. They need nothing of each other, as each is compared with what the slot
+    holds when it ends, while a worker that waited would do nothing. Until a slot and three others hold something, trial
+    vectors are random.
 
     Numbers and ordered choices are places from 0 to 1 on the scale of their sampling, cut off at the ends; those
     with few values are rounded at random, so that half a step is one step half of the time. Unordered choices have
@@ -42,7 +43,12 @@ class DifferentialEvolutionOracle(SeededOracle):
 
     In a population of six, differences soon vanish in some direction for good, and the search ends where it is. So
     `mutation` is drawn from a range for each vector, and with probability `refresh` the value that is taken from the
-    donor in any case is drawn at random. `mutation=0.5, refresh=0.0` is the scheme as it is in HopsML.
+    donor in any case is drawn at random.
+
+    HopsML's settings are `population=6, mutation=0.5, crossover=0.7, refresh=0.0, forced_gene=False, generations=4`. It
+    differs even then: donors are the vectors of the generation before, as all wait for it; a vector that was tried is
+    no trial, its result is taken again; numbers are scaled linearly, whatever their sampling, and rounded to the
+    nearest value; and a choice has two values, whose numbers are treated like other numbers.
 
     A vector that was tried before is made again from other donors. A vector that fails has lost. A trial's note holds
     its `slot` and its `generation`, the number of trials that its slot had before.
@@ -52,6 +58,8 @@ class DifferentialEvolutionOracle(SeededOracle):
         mutation: factor of differences, above 0 up to 2; a pair: the range it is drawn from for each trial vector.
         crossover: probability from 0 to 1 that a value comes from the donor.
         refresh: probability from 0 to 1 that one value of a trial vector is drawn at random.
+        forced_gene: whether a trial vector takes at least one value from its donor, as Storn and Price have it; without
+            it, one that takes none is made again, like all that were tried before.
         generations: trials of each slot after its first, so that there are `population * (generations + 1)` in all;
             None: as many as are asked for.
         **kwargs: see `SeededOracle`.
@@ -64,6 +72,7 @@ class DifferentialEvolutionOracle(SeededOracle):
         mutation: float | tuple[float, float] = (0.5, 1.0),
         crossover: float = 0.7,
         refresh: float = 0.1,
+        forced_gene: bool = True,
         generations: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -71,12 +80,18 @@ class DifferentialEvolutionOracle(SeededOracle):
         check_int("population", population, least=4)
         check_number("crossover", crossover, 0.0, 1.0)
         check_number("refresh", refresh, 0.0, 1.0)
+        if not isinstance(forced_gene, bool):
+            raise ConfigError(
+                "Argument `forced_gene` should be True (a trial vector takes at least one value from its donor) or "
+                f"False. Received: forced_gene={forced_gene!r} (of type {type(forced_gene).__name__}). Pass a Boolean."
+            )
         if generations is not None:
             check_int("generations", generations, least=0)
         self.population = population
         self.mutation = _range(mutation)
         self.crossover = crossover
         self.refresh = refresh
+        self.forced_gene = forced_gene
         self.generations = generations
 
     def propose(self) -> Proposal | None:
@@ -131,7 +146,7 @@ class DifferentialEvolutionOracle(SeededOracle):
     def _cross(self, target: Values, donors: list[Values], *, refresh: bool) -> Values:
         entries = active_entries(self.hyperparameters, target)
         free = [name for name, hp in entries.items() if number_of_values(hp) != 1]
-        forced = self._rng.choice(free) if free else None
+        forced = self._rng.choice(free) if free and (self.forced_gene or refresh) else None
         factor = self._rng.uniform(*self.mutation)
 
         def choose(hp: Any) -> Any:

@@ -155,6 +155,41 @@ def test_a_trial_vector_is_donor_and_target() -> None:
     assert 80 < taken < 120
 
 
+def test_without_a_forced_gene_each_value_is_crossed_by_chance_alone() -> None:
+    tuner, first = held([0.0] * 10, mutation=0.5, crossover=0.7, refresh=0.0, forced_gene=False)
+    crossed = []
+    for _ in range(200):
+        trial = asked(tuner)
+        end(tuner, trial.trial_id, -1.0)
+        crossed.append(sum(trial.values[name] != value for name, value in first[trial.note["slot"]].values.items()))
+    tuner.close()
+
+    # One that takes nothing (27 in 1000) is made again; forced, one of three would be crossed in 9 % instead of 19 %.
+    assert min(crossed) == 1
+    assert 0.13 < crossed.count(1) / 200 < 0.26
+    assert 0.27 < crossed.count(3) / 200 < 0.44
+
+
+def test_without_crossover_and_forced_gene_only_chance_makes_new_vectors() -> None:
+    tuner, first = held([0.0] * 5, crossover=0.0, refresh=0.0, forced_gene=False)
+    for _ in range(5):
+        trial = asked(tuner)
+        end(tuner, trial.trial_id, -1.0)
+        assert sum(trial.values[name] != value for name, value in first[trial.note["slot"]].values.items()) == 1
+    tuner.close()
+
+
+def test_hopsml_has_so_many_evaluations() -> None:
+    settings: dict[str, Any] = {
+        "population": 6,
+        "mutation": 0.5,
+        "crossover": 0.7,
+        "refresh": 0.0,
+        "forced_gene": False,
+    }
+    assert len(play(Tuner(oracle(numbers(2), generations=4, **settings), max_trials=100), x0)) == 6 * 5
+
+
 def test_crossover_of_nothing_still_takes_one_value() -> None:
     tuner, first = held([0.0] * 5, mutation=0.5, crossover=0.0, refresh=0.0)
     for _ in range(20):
@@ -169,14 +204,16 @@ def test_crossover_of_nothing_still_takes_one_value() -> None:
 
 
 def test_where_all_vectors_agree_one_value_is_drawn_anew() -> None:
-    starts = [{"x0": 0.1, "x1": 0.2, "x2": 0.3}] * 4
-    tuner = Tuner(oracle(numbers(3), population=4, refresh=0.0, initial_hps=starts), max_trials=40)
-    for _ in starts:
-        end(tuner, asked(tuner).trial_id, 0.0)
+    same = {"x0": 0.1, "x1": 0.2, "x2": 0.3}
+    tuner = Tuner(oracle(numbers(3), population=4, refresh=0.0), max_trials=40)
+    for number in range(4):
+        # No search proposes a vector twice, but one that is gone on with may have been given them.
+        tuner.readmit(f"{number:02}", same)
+        end(tuner, f"{number:02}", 0.0)
 
     trials = [asked(tuner) for _ in range(12)]
     tuner.close()
-    assert [sum(trial.values[name] != starts[0][name] for name in starts[0]) for trial in trials] == [1] * 12
+    assert [sum(trial.values[name] != same[name] for name in same) for trial in trials] == [1] * 12
 
 
 @pytest.mark.parametrize(("direction", "better"), [("max", 1.0), ("min", -1.0)])
@@ -339,6 +376,7 @@ def test_a_replayed_search_goes_on_as_the_one_it_replays() -> None:
         ("crossover", 1.1),
         ("refresh", -0.1),
         ("generations", -1),
+        ("forced_gene", "no"),
     ],
 )
 def test_wrong_options_are_refused(option: str, value: Any) -> None:

@@ -348,7 +348,11 @@ def test_with_katibs_defaults_credit_is_still_the_trials_own() -> None:
         space = keras_tuner.HyperParameters()
         space.Choice("op", [0, 1])
         space.Float("any", 0.0, 1.0)
-        fast = {"controller_hidden_size": 8, "controller_learning_rate": 0.05, "controller_train_steps": 5}
+        fast: dict[str, Any] = {
+            "controller_hidden_size": 8,
+            "controller_learning_rate": 0.05,
+            "controller_train_steps": 5,
+        }
         tuner = make(hyperparameters=space, trials=12, controller_defaults="katib", **fast)
         play(tuner, lambda values: reward * values["op"])
         oracle = tuner.oracle
