@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import shutil
 import sys
 import tempfile
@@ -34,6 +35,8 @@ from cerebro_nas.tuners._stages import Stage
 COMPLETED = "COMPLETED"
 FAILED = "FAILED"
 
+# A limit that a candidate exceeds is named in the reason, with its value.
+_LIMIT = re.compile(r"\b(max_\w+)=")
 _FINAL = ("COMPLETED", "FAILED", "INVALID", "STOPPED")
 
 
@@ -97,8 +100,8 @@ class Tuner:
         self.max_rejections = max_rejections
         self._rejections_in_a_row = 0
         self._smallest: int | None = None
+        self._limits: dict[str, None] = {}
         self._asked = 0
-        self._ids: dict[str, str] = {}
         self._directory = Path(tempfile.mkdtemp(prefix="cerebro_nas_tuner_") if directory is None else directory)
         # Also runs when the tuner is forgotten, or the process ends, without `close`.
         self._remove = weakref.finalize(self, _remove_temporary, self._directory) if directory is None else None
@@ -284,7 +287,10 @@ class Tuner:
         if self.oracle.max_trials is not None:
             self.oracle.max_trials += 1
         self._end(trial_id, FAILED, REJECTED + reason)
+        if not self._rejections_in_a_row:
+            self._limits.clear()
         self._rejections_in_a_row += 1
+        self._limits.update(dict.fromkeys(_LIMIT.findall(reason)))
         if parameters is not None:
             self._smallest = parameters if self._smallest is None else min(self._smallest, parameters)
         if self._rejections_in_a_row >= self.max_rejections:
@@ -395,9 +401,10 @@ class Tuner:
     def _abort_message(self, reason: str) -> str:
         n = self._rejections_in_a_row
         if self._smallest is not None:
+            limits = " and ".join(f"`{name}`" for name in self._limits) or "`max_model_size`"
             return (
                 f"No architecture that fits was found in {n} samples ({reason}); the smallest seen has "
-                f"{self._smallest:,} parameters. Raise `max_model_size`, or make the search space smaller."
+                f"{self._smallest:,} parameters. Raise {limits}, or make the search space smaller."
             )
         return (
             f"No architecture that can be built was found in {n} samples; the last was rejected because: {reason}. "

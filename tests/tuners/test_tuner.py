@@ -110,6 +110,29 @@ def test_too_many_rejections_abort_and_name_the_smallest() -> None:
     tuner.close()
 
 
+SLOW = "The candidate takes 9,000 floating point operations a row, more than max_flops=10."
+LARGE = "The candidate has 9,000 parameters, more than max_model_size=10."
+
+
+@pytest.mark.case(17)
+@pytest.mark.parametrize(
+    ("reasons", "advice"),
+    [
+        ([SLOW, SLOW], "Raise `max_flops`, or"),
+        ([SLOW, LARGE], "Raise `max_flops` and `max_model_size`, or"),
+        ([LARGE, LARGE], "Raise `max_model_size`, or"),
+    ],
+)
+def test_the_limits_that_refused_are_named(reasons: list[str], advice: str) -> None:
+    tuner = random_tuner(5, max_rejections=2)
+    tuner.reject(asked(tuner).trial_id, LARGE, parameters=9000)
+    tuner.accept(asked(tuner).trial_id)
+    tuner.reject(asked(tuner).trial_id, reasons[0], parameters=9000)
+    with pytest.raises(SearchAborted, match=f"smallest seen has 9,000 parameters. {advice}"):
+        tuner.reject(asked(tuner).trial_id, reasons[1], parameters=9000)
+    tuner.close()
+
+
 def test_accepted_candidates_start_the_count_again() -> None:
     tuner = random_tuner(5, max_rejections=2)
     for _ in range(4):
