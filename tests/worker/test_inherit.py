@@ -230,6 +230,11 @@ def test_the_outline_is_what_the_state_tells() -> None:
     assert outline_text(_tower(2, 2)) == outline_text(model) != outline_text(_tower(2, 2, activation="tanh"))
 
 
+def test_a_model_that_was_written_down_has_the_same_outline() -> None:
+    model = _tower(2, 1)
+    assert outline_text(keras.models.model_from_json(model.to_json())) == outline_text(model)
+
+
 def test_damaged_bytes_change_nothing() -> None:
     child = _model(3)
     data = bytearray(dump_state(_model(3, seed=1), {}))
