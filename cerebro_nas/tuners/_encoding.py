@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cerebro_nas.tuners._stages import Values
+from cerebro_nas.tuners._tree import is_active
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -129,7 +130,7 @@ class Encoding:
         seen: set[str] = set()
         for place, item in enumerate(self.dimensions):
             hp = item.hp
-            if hp.name not in seen and all(condition.is_active(values) for condition in hp.conditions):
+            if hp.name not in seen and is_active(hp, values):
                 seen.add(hp.name)
                 units[place] = item.unit(values.get(hp.name, hp.default))
         return units

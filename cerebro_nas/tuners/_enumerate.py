@@ -6,7 +6,9 @@ from typing import Any
 
 import keras_tuner
 
-Values = dict[str, Any]
+from cerebro_nas.tuners._stages import Values
+from cerebro_nas.tuners._tree import is_active
+
 _Step = tuple[Any, list[Any], int]
 
 _NUMBERS = (keras_tuner.engine.hyperparameters.Int, keras_tuner.engine.hyperparameters.Float)
@@ -50,7 +52,7 @@ def _extend(space: keras_tuner.HyperParameters, path: list[_Step]) -> list[_Step
     # A name may stand for several entries with different conditions: the first active one decides.
     last = _position(space, path[-1][0]) + 1 if path else 0
     for hp in space.space[last:]:
-        if hp.name not in values and _active(hp, values):
+        if hp.name not in values and is_active(hp, values):
             choices = ordered_values(hp)
             path.append((hp, choices, 0))
             values[hp.name] = choices[0]
@@ -61,7 +63,7 @@ def _path_of(space: keras_tuner.HyperParameters, values: Values) -> list[_Step]:
     path: list[_Step] = []
     seen: Values = {}
     for hp in space.space:
-        if hp.name in seen or hp.name not in values or not _active(hp, seen):
+        if hp.name in seen or hp.name not in values or not is_active(hp, seen):
             continue
         choices = ordered_values(hp)
         value = values[hp.name]
@@ -72,10 +74,6 @@ def _path_of(space: keras_tuner.HyperParameters, values: Values) -> list[_Step]:
 
 def _position(space: keras_tuner.HyperParameters, entry: Any) -> int:
     return next(i for i, hp in enumerate(space.space) if hp is entry)
-
-
-def _active(hp: Any, values: Values) -> bool:
-    return all(condition.is_active(values) for condition in hp.conditions)
 
 
 def _values(path: list[_Step]) -> Values:

@@ -25,6 +25,7 @@ from cerebro_nas.tuners._seeded import Observation
 from cerebro_nas.tuners._seeded import SeededOracle
 from cerebro_nas.tuners._stages import Proposal
 from cerebro_nas.tuners._stages import Values
+from cerebro_nas.tuners._tree import is_active
 
 _ROUNDS = ((2, 1.0), (8, 1.5), (8, 2.0), (8, 4.0), (8, 8.0))
 """Configurations drawn at a time, and how much the policy is flattened: a policy that is sure of itself writes the same
@@ -203,7 +204,7 @@ class ReinforceOracle(SeededOracle):
 
         def decided(head: int) -> Ints:
             hp, outcomes = self._space[head], self._outcomes[head]
-            which = [row for row, values in enumerate(written) if _is_decided(hp, values)]
+            which = [row for row, values in enumerate(written) if hp.name not in values and is_active(hp, values)]
             if outcomes.size > 1:
                 return np.array(which, np.int64)
             for row in which:
@@ -223,7 +224,7 @@ class ReinforceOracle(SeededOracle):
         decisions = [SKIPPED] * len(self._outcomes)
         seen: Values = {}
         for head, (hp, outcomes) in enumerate(zip(self._space, self._outcomes, strict=True)):
-            if hp.name in values and _is_decided(hp, seen):
+            if hp.name in values and hp.name not in seen and is_active(hp, seen):
                 seen[hp.name] = values[hp.name]
                 if outcomes.size > 1:
                     decisions[head] = outcomes.number_of(values[hp.name])
@@ -255,8 +256,3 @@ class ReinforceOracle(SeededOracle):
         share = min(self.settings.controller_skip_target, 1.0 - _LEAST_TARGET)
         target = np.log([share if value else 1.0 - share for value in hp.values])
         return Pull(pull.weight + weight / rows, pull.target + weight / rows * target)
-
-
-def _is_decided(hp: Any, values: Values) -> bool:
-    # A name may stand for several entries with different conditions: the first active one decides.
-    return hp.name not in values and all(condition.is_active(values) for condition in hp.conditions)

@@ -57,7 +57,7 @@ def active_entries(space: keras_tuner.HyperParameters, values: Mapping[str, Any]
     entries: dict[str, Any] = {}
     known: Values = {}
     for hp in space.space:
-        if hp.name in values and hp.name not in entries and _is_active(hp, known) and admits(hp, values[hp.name]):
+        if hp.name in values and hp.name not in entries and is_active(hp, known) and admits(hp, values[hp.name]):
             entries[hp.name] = hp
             known[hp.name] = values[hp.name]
     return entries
@@ -72,9 +72,17 @@ def configure(space: keras_tuner.HyperParameters, choose: Callable[[Any], Any]) 
     """
     values: Values = {}
     for hp in space.space:
-        if hp.name not in values and _is_active(hp, values):
+        if hp.name not in values and is_active(hp, values):
             values[hp.name] = choose(hp)
     return values
+
+
+def is_active(hp: Any, values: Mapping[str, Any]) -> bool:
+    """Whether a hyperparameter is there beside these values of others.
+
+    A name may stand for several entries with different conditions: whoever walks the space takes the first active one.
+    """
+    return all(condition.is_active(values) for condition in hp.conditions)
 
 
 def admits(hp: Any, value: Any) -> bool:
@@ -118,7 +126,3 @@ def from_unit(hp: Any, where: float) -> Any:
     value = hp.prob_to_value(min(max(where, 0.0), 1.0))
     # KerasTuner's own scale ends beyond the range for integers without `step`, and may by rounding for other numbers.
     return min(max(value, hp.min_value), hp.max_value) if isinstance(hp, _NUMBERS) else value
-
-
-def _is_active(hp: Any, values: Mapping[str, Any]) -> bool:
-    return all(condition.is_active(values) for condition in hp.conditions)

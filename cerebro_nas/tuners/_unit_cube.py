@@ -15,6 +15,7 @@ from cerebro_nas.tuners._enumerate import ordered_values
 from cerebro_nas.tuners._seeded import Observation
 from cerebro_nas.tuners._seeded import SeededOracle
 from cerebro_nas.tuners._stages import Values
+from cerebro_nas.tuners._tree import is_active
 
 Kind = Literal["category", "steps", "integers", "continuous"]
 Codes = dict[str, float]
@@ -217,4 +218,4 @@ def _steps_from_begin(hp: Any, value: float) -> float:
 
 
 def _active(axis: Axis, values: Values) -> bool:
-    return axis.name not in values and all(condition.is_active(values) for condition in axis.hp.conditions)
+    return axis.name not in values and is_active(axis.hp, values)
