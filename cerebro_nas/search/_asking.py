@@ -74,6 +74,7 @@ class Asking:
         elif isinstance(answer, Promotion):
             self._promote(answer)
         elif isinstance(answer, Dismissal):
+            _LOGGER.info("Trial %s is given up (%s): %s", answer.trial_id, answer.reason, answer.message)
             now = self._note("dismissed", {"trial": answer.trial_id, "reason": answer.reason})
             ledger.dismiss(answer.trial_id, answer.reason, now)
         elif isinstance(answer, Wait) and self._parts.hopper.has_live_trials:

@@ -218,7 +218,7 @@ class Books:
         ended = TrialCounts.of(record.status for record in self._records.values() if record.status in _FINAL)
         running = sum(trial.units_done > 0 or trial.worker is not None for trial in snapshot.trials)
         paused = sum(record.status == "PAUSED" for record in self._records.values())
-        return replace(ended, running=running, waiting=len(snapshot.trials) - running + paused)
+        return replace(ended, running=running, waiting=len(snapshot.trials) - running, paused=paused)
 
     def _workers(self, snapshot: Snapshot, elapsed: float) -> tuple[WorkerView, ...]:
         running = {w.worker: w.unit for w in snapshot.workers}

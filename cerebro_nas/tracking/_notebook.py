@@ -106,7 +106,8 @@ def view_html(view: SearchView) -> str:
         best = f"<b>{value}</b> trial {escape(view.best.trial)} <small>{escape(view.best.hyperparameters)}</small>"
     share = f"{counts.done}/{total}" if total else str(counts.done)
     bar = f"<progress max='{total}' value='{min(counts.final, total)}'></progress> " if total else ""
-    extras = [f"{n} {word}" for n, word in ((counts.waiting, "waiting"), (counts.failed, "failed")) if n]
+    said = ((counts.waiting, "waiting"), (counts.paused, "paused"), (counts.failed, "failed"))
+    extras = [f"{n} {word}" for n, word in said if n]
     extras += [f"{counts.rejected} rejected"] if counts.rejected else []
     lines = [
         f"<b>{escape(view.project)}</b> {escape(view.tuner)}, {view.direction} {escape(view.objective)}",

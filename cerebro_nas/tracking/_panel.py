@@ -58,6 +58,7 @@ def _trials_line(view: SearchView, width: int) -> Text:
         (counts.failed, "failed", "red"),
         (counts.rejected, "rejected", "yellow"),
         (counts.waiting, "waiting", ""),
+        (counts.paused, "paused", ""),
     ):
         if number or word == "running":
             line.append("  ")

@@ -103,6 +103,7 @@ def _trials(view: SearchView) -> str:
     counts = view.counts
     limit = "" if view.max_trials is None else f"/{view.max_trials}"
     parts = [f"{counts.done}{limit} done", f"{counts.running} running"]
+    parts += [f"{counts.paused} paused"] * bool(counts.paused)
     parts += [f"{counts.failed} failed"] * bool(counts.failed)
     parts += [f"{counts.rejected} rejected"] * bool(counts.rejected)
     return ", ".join(parts)

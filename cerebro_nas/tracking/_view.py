@@ -12,13 +12,16 @@ Direction = Literal["min", "max"]
 
 @dataclass(frozen=True)
 class TrialCounts:
-    """Trials by where they stand. `done` are those that gave a result (completed, or stopped early)."""
+    """Trials by where they stand. `done` are those that gave a result (completed, or stopped early); those that are
+    `paused` may go on.
+    """
 
     running: int = 0
     waiting: int = 0
     done: int = 0
     failed: int = 0
     rejected: int = 0
+    paused: int = 0
 
     @property
     def final(self) -> int:
@@ -35,6 +38,7 @@ class TrialCounts:
             "STOPPED": "done",
             "FAILED": "failed",
             "REJECTED": "rejected",
+            "PAUSED": "paused",
         }
         counts = dict.fromkeys(fields.values(), 0)
         for status in statuses:

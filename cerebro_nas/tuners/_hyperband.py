@@ -76,7 +76,7 @@ class HyperbandOracle(RungedOracle):
                     return self.promotion(name)
             for rank, name in enumerate(record.ranked(), start=1):
                 if self.is_paused_on(name, rung):
-                    return Dismissal(name, self._reason(rank, record, places, self.levels(bracket)[rung]))
+                    return Dismissal(name, "not_promoted", self._why(rank, record, places, self.levels(bracket)[rung]))
         return None
 
     def _is_closed(self, bracket: int, rungs: list[RungRecord]) -> bool:
@@ -84,5 +84,5 @@ class HyperbandOracle(RungedOracle):
         begun = len(rungs) > 1 and bool(rungs[1].members)
         return begun or len(rungs[0].members) >= self._table[bracket % len(self._table)][0].trials
 
-    def _reason(self, rank: int, record: RungRecord, places: int, level: int) -> str:
+    def _why(self, rank: int, record: RungRecord, places: int, level: int) -> str:
         return f"number {rank} of {len(record.members)} after {level} {self.resource}, of which {places} go on"

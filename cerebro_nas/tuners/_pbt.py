@@ -131,7 +131,7 @@ class PbtOracle(StagedOracle):
         name = min(self.waiting, key=self._progress.__getitem__)
         if name in self._members and self._is_replaced(name):
             part = f"the worst {self.truncation:.0%} of the population"
-            return Dismissal(name, f"replaced by a variation of a better member, as one of {part}")
+            return Dismissal(name, "replaced", f"by a variation of a better member, as one of {part}")
         return Promotion(name, self._stage(name, self.stage_of(name).until + self.interval))
 
     def first_stage(self, trial_id: str) -> Stage:

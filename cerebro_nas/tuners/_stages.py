@@ -50,7 +50,14 @@ class Promotion:
 
 @dataclass(frozen=True)
 class Dismissal:
-    """A paused trial will never go on, so that its state may be forgotten."""
+    """A paused trial will never go on, so that its state may be forgotten.
+
+    Attributes:
+        trial_id: the trial.
+        reason: why, in a word.
+        message: why, in a sentence's part.
+    """
 
     trial_id: str
     reason: str
+    message: str = field(default="", compare=False)

@@ -12,6 +12,7 @@ import warnings
 import weakref
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
@@ -23,6 +24,7 @@ import keras_tuner
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.errors import ResumeMismatchError
 from cerebro_nas.errors import SearchAborted
+from cerebro_nas.tuners._objective import ParetoObjective
 from cerebro_nas.tuners._seeded import SeededOracle
 from cerebro_nas.tuners._staged import REJECTED
 from cerebro_nas.tuners._staged import StagedOracle
@@ -269,7 +271,7 @@ class Tuner:
         scored = self._trial(trial_id).metrics.exists(self.objective.name)
         if status in ("COMPLETED", "STOPPED") and scored:
             self._rejections_in_a_row = 0
-            self._end(trial_id, COMPLETED, reason)
+            self._end(trial_id, COMPLETED, reason if status == "STOPPED" else "")
         else:
             self._end(trial_id, FAILED, reason or f"no finite value of {self.objective.name} was reported")
 
@@ -329,11 +331,15 @@ class Tuner:
 
     def results_summary(self, num_trials: int = 10) -> None:
         """Write the best trials to standard output, as KerasTuner does."""
+        parts = self.objective.objectives if isinstance(self.objective, ParetoObjective) else []
         head = ["Results summary", f"Results in {self.project_dir}", f"Showing {num_trials} best trials"]
-        sys.stdout.write("\n".join([*head, str(self.objective)]) + "\n")
+        sys.stdout.write("\n".join([*head, *(map(str, parts or [self.objective]))]) + "\n")
         for trial in self.best_trials(num_trials):
             sys.stdout.write("\n")
-            trial.summary()
+            if parts:
+                sys.stdout.write(_summary_of_several(trial, [part.name for part in parts]))
+            else:
+                trial.summary()
 
     def close(self) -> None:
         """Remove the temporary directory, if there is one."""
@@ -410,6 +416,17 @@ class Tuner:
             f"No architecture that can be built was found in {n} samples; the last was rejected because: {reason}. "
             "Change the search space, or fix the hyperparameters that cause it."
         )
+
+
+def _summary_of_several(trial: Any, names: Sequence[str]) -> str:
+    """As KerasTuner's, whose score is a single number, with the value of each objective at the trial's best epoch."""
+    values = [f"{name}: {value}" for name, value in trial.hyperparameters.values.items()]
+    histories = {name: trial.metrics.get_history(name) for name in names}
+    scores = [
+        f"{name}: {next(item.mean() for item in history if item.step == trial.best_step)}"
+        for name, history in histories.items()
+    ]
+    return "\n".join([f"Trial {trial.trial_id} summary", "Hyperparameters:", *values, *scores]) + "\n"
 
 
 @contextlib.contextmanager

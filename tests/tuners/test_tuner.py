@@ -296,3 +296,15 @@ def test_kerastuners_hyperband_goes_on_with_the_weights_of_whom_it_promotes() ->
     assert promoted
     assert max(trained.values()) == 9
     tuner.close()
+
+
+def test_the_summary_of_several_objectives_names_each(capsys: pytest.CaptureFixture[str]) -> None:
+    tuner = random_tuner(objective=["val_accuracy", keras_tuner.Objective("parameters", "min")])
+    trial = asked(tuner)
+    tuner.report(trial.trial_id, 0, {"val_accuracy": 0.75, "parameters": 100.0})
+    tuner.finish(trial.trial_id, "COMPLETED", "completed")
+    tuner.results_summary()
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-2:] == ["val_accuracy: 0.75", "parameters: 100.0"]
+    assert "completed" not in printed
+    tuner.close()
