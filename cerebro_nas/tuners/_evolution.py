@@ -39,8 +39,8 @@ class EvolutionOracle(SeededOracle):
     a block is drawn anew. What a changed choice makes active is drawn at random, what it makes inactive is dropped.
     While the child is a configuration that was tried before, it is mutated again.
 
-    The paper's population of 100 and tournaments of 25 are for 20,000 trials. The defaults here were chosen by
-    experiments on small budgets of some hundred evaluations, on a numeric function and on an additive macro space.
+    The paper's population of 100 and tournaments of 25 are for 20,000 trials. The defaults here are meant for some
+    hundred. A proposal took 3 ms of one core after 100 trials with 25 hyperparameters, and 7 ms after 1,000.
 
     A trial's note holds its `generation` (0: random) and its `parent`'s identifier.
 
