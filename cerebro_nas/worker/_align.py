@@ -11,8 +11,9 @@ from cerebro_nas.worker._outline import Part
 NORMALISATION = "BatchNormalization"
 WIDENABLE = frozenset({"Dense", "Conv1D", "Conv2D", "Conv3D", NORMALISATION})
 
-# What a pair is worth: the more there is to take, the more. Pairs that stand side by side in both are worth one more.
-_SAME, _SAME_WEIGHTS, _WIDER, _SAME_BARE, _SIMILAR_BARE, _BESIDE = 8, 6, 7, 2, 1, 1
+# What a pair is worth: the more there is to take, the more. Pairs that stand side by side in both are worth one more,
+# and two more if the second is a normalisation, which is of no use without the first.
+_SAME, _SAME_WEIGHTS, _WIDER, _SAME_BARE, _SIMILAR_BARE, _BESIDE, _NORMALISED = 8, 6, 7, 2, 1, 1, 2
 # A new layer that changes the number of channels leaves none of the layers around it what they were: it costs more than
 # to have a layer that is as it was take the place of a new one.
 _CHANGES_WIDTH = -6
@@ -22,8 +23,8 @@ _NEVER = -(1 << 30)
 def align(theirs: Sequence[Part], ours: Sequence[Part]) -> dict[int, int]:
     """Pair parts of two models, in the order of both, so that the pairs are worth the most together.
 
-    Of equally good alignments it is the one that pairs the first parts: what is new lies behind what it resembles, where
-    it can be the identity more often, as activations have made everything positive.
+    Of equally good alignments it is the one that pairs the first parts: what is new lies behind what it resembles,
+    where it can be the identity more often, as activations have made everything positive.
 
     Returns:
         For parts of `ours`, by number, those of `theirs`.
@@ -71,11 +72,17 @@ def _lone_worth(our: Part) -> int:
 
 
 class _Table:
-    """The alignment by dynamic programming (Needleman and Wunsch 1970), with a state for "the last ones are paired"."""
+    """The alignment of two reversed sequences, by dynamic programming (Needleman and Wunsch 1970).
+
+    There is a second state, for "the last ones are paired".
+    """
 
     def __init__(self, theirs: Sequence[Part], ours: Sequence[Part]) -> None:
         columns = len(ours) + 1
         self._lone = [_lone_worth(part) for part in ours]
+        # From the end to the beginning: a normalisation comes before what it normalises.
+        before = [part.kind for part in ours[:-1]]
+        self._beside = [_BESIDE, *(_NORMALISED if kind == NORMALISATION else _BESIDE for kind in before)]
         self._paired = [[_NEVER] * columns for _ in range(len(theirs) + 1)]
         self._paired[0][0] = 0
         self._best = [list(accumulate(self._lone, initial=0))]
@@ -92,7 +99,7 @@ class _Table:
         best = [0]
         for column, worth in enumerate(worths):
             if worth:
-                paired[column + 1] = worth + max(above[column], paired_above[column] + _BESIDE)
+                paired[column + 1] = worth + max(above[column], paired_above[column] + self._beside[column])
             best.append(max(paired[column + 1], above[column + 1], best[column] + self._lone[column]))
         self._best.append(best)
 
@@ -104,7 +111,7 @@ class _Table:
             if beside or self._paired[row][column] == self._best[row][column]:
                 row, column = row - 1, column - 1
                 found.append((column, row))
-                beside = self._paired[row][column] + _BESIDE >= self._best[row][column]
+                beside = self._paired[row][column] + self._beside[column] >= self._best[row][column]
             elif self._best[row - 1][column] == self._best[row][column]:
                 row -= 1
             else:

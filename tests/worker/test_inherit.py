@@ -120,6 +120,20 @@ def test_a_kernel_of_another_size_is_another_layer_and_so_is_what_normalised_its
     assert share == pytest.approx((child.layers[0].count_params() + 4 * 2 + 2) / child.count_params())
 
 
+def test_statistics_of_another_layers_output_are_not_taken() -> None:
+    parent = _image_model(L.Conv2D(4, 3), L.Conv2D(4, 1), L.BatchNormalization())
+    _, changed = _inherits(_image_model(L.Conv2D(4, 3), L.BatchNormalization(), seed=3), _scrambled(parent))
+    assert list(changed.values()) == [True, False, True]
+
+
+def test_of_equal_layers_the_one_that_is_normalised_as_it_was_is_taken() -> None:
+    def layers(count: int) -> list[Any]:
+        return [L.Conv2D(4, 1), *(L.Conv2D(4, 3) for _ in range(count)), L.BatchNormalization()]
+
+    _, changed = _inherits(_image_model(*layers(2), seed=3), _scrambled(_image_model(*layers(1))))
+    assert list(changed.values()) == [True, False, True, True, True]
+
+
 def test_the_first_of_many_and_the_head_are_kept_when_a_block_goes() -> None:
     def layers(count: int) -> list[Any]:
         return [L.Conv2D(4, 3, padding="same", activation="relu") for _ in range(count)]

@@ -126,6 +126,35 @@ def test_what_two_layers_take_does_not_grow() -> None:
     _takes_nothing(model(6, 2), model(4, 1))
 
 
+def test_what_is_an_output_or_goes_to_a_shared_layer_does_not_grow() -> None:
+    def outputs(width: int, seed: int) -> keras.Model:
+        keras.utils.set_random_seed(seed)
+        entry = keras.Input(ROW)
+        flow = L.Dense(width, "relu")(entry)
+        return _compiled(keras.Model(entry, [flow, L.Dense(2)(flow)]))
+
+    def shared(width: int, seed: int) -> keras.Model:
+        keras.utils.set_random_seed(seed)
+        entry, twice = keras.Input(ROW), L.Dense(3)
+        flow, other = L.Dense(width, "relu")(entry), L.Dense(width, "relu")(entry)
+        return _compiled(keras.Model(entry, [twice(flow), twice(other), L.Dense(2)(flow)]))
+
+    _takes_nothing(outputs(6, 2), outputs(4, 1))
+    _takes_nothing(shared(6, 2), shared(4, 1))
+
+
+def test_a_layer_does_not_grow_if_the_next_one_should_too_and_cannot() -> None:
+    def model(first: int, second: int, seed: int) -> keras.Model:
+        return _net(ROW, lambda: [L.Dense(first, "relu"), L.Dense(second, "softmax"), L.Dense(2)], seed)
+
+    _takes_nothing(model(6, 7, 2), model(4, 5, 1))
+
+
+def test_nothing_is_made_the_identity_behind_a_layer_that_begins_afresh() -> None:
+    child = _net(ROW, lambda: [L.Dense(6, "softmax"), L.Dense(6, "relu"), L.Dense(2)], 2)
+    _takes_nothing(child, _net(ROW, lambda: [L.Dense(4, "softmax"), L.Dense(2)], 1))
+
+
 def test_branches_that_meet_do_not_grow() -> None:
     def model(width: int, seed: int) -> keras.Model:
         keras.utils.set_random_seed(seed)
