@@ -66,11 +66,9 @@ class AshaOracle(RungedOracle):
     def next_step(self) -> Promotion | None:
         """Promote the best of the highest rung that has somebody to promote."""
         for bracket, rung in self._rungs_downwards():
-            record = self._brackets[bracket][rung]
-            best = set(record.ranked()[: len(record.losses) // self.factor])
-            for name in self.promotable(bracket, rung):
-                if name in best:
-                    return self.promotion(name)
+            places = len(self._brackets[bracket][rung].losses) // self.factor
+            for name in self.promotable(bracket, rung, places):
+                return self.promotion(name)
         return self._last_climb()
 
     def _rungs_downwards(self) -> Iterator[tuple[int, int]]:

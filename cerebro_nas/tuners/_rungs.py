@@ -173,10 +173,17 @@ class RungedOracle(StagedOracle):
         """Whether this is the highest rung that the trial has got to, and it has neither gone on nor ended."""
         return trial_id in self._paused and self._places[trial_id][1] == rung
 
-    def promotable(self, bracket: int, rung: int) -> list[str]:
-        """The trials that are paused on a rung, best first; those that failed to report anything are left out."""
+    def promotable(self, bracket: int, rung: int, places: int | None = None) -> list[str]:
+        """The trials that are paused on a rung, best first; those that failed to report anything are left out.
+
+        Args:
+            bracket: its number.
+            rung: its number in the bracket.
+            places: only those that are among so many best of the rung; None: all.
+        """
         record = self._brackets[bracket][rung]
-        return [name for name in record.ranked() if self.is_paused_on(name, rung) and record.losses[name] is not None]
+        best = [] if places == 0 else record.ranked()[:places]
+        return [name for name in best if self.is_paused_on(name, rung) and record.losses[name] is not None]
 
     def promotion(self, trial_id: str) -> Promotion:
         """The trial goes on to the next rung."""
