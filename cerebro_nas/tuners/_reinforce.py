@@ -56,8 +56,10 @@ class ReinforceOracle(SeededOracle):
 
     The settings are those of Katib's ENAS controller, the defaults are not, nor is the credit: Katib takes steps on
     newly sampled architectures, whose log-probability it multiplies by the mean reward of all trials, which on average
-    moves the policy nowhere, and its defaults (in brackets below) were chosen with that. Ours were chosen by experiment
-    for budgets of some hundred trials. `controller_defaults="katib"` takes Katib's, with each trial's own credit still.
+    moves the policy nowhere, and its defaults (in brackets below) were chosen with that. `controller_defaults="katib"`
+    takes Katib's, with each trial's own credit still. On an additive space of 6 layers and 15 skip connections
+    (scores from 0 to 1), the last 50 of 200 trials came to 0.89 to 0.91 with ours and to 0.67 to 0.75 with Katib's, for
+    three seeds.
 
     Sources: Williams (1992); Zoph, Le, "Neural architecture search with reinforcement learning" (2017); Pham et al.,
     "Efficient neural architecture search via parameter sharing" (2018).
