@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cerebro_nas.tuners._objective import ParetoObjective
     from cerebro_nas.tuners._objective import make_objective
     from cerebro_nas.tuners._objective import objectives_of
+    from cerebro_nas.tuners._pareto import comparable
     from cerebro_nas.tuners._pareto import losses
     from cerebro_nas.tuners._pbt import PbtOracle
     from cerebro_nas.tuners._random import RandomOracle
@@ -78,6 +79,7 @@ __all__ = [
     "TrialSuggestion",
     "Tuner",
     "Wait",
+    "comparable",
     "losses",
     "make_objective",
     "make_tuner",
@@ -116,6 +118,7 @@ _HOMES = {
     "TrialSuggestion": "_tuner",
     "Tuner": "_tuner",
     "Wait": "_tuner",
+    "comparable": "_pareto",
     "losses": "_pareto",
     "make_objective": "_objective",
     "make_tuner": "_make",

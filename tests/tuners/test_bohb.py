@@ -23,6 +23,7 @@ from cerebro_nas.tuners._encoding import Encoding
 from cerebro_nas.tuners._hyperband import HyperbandOracle
 from cerebro_nas.tuners._kde import Density
 from cerebro_nas.tuners._kde import impute
+from cerebro_nas.tuners._pareto import comparable
 from cerebro_nas.tuners._rungs import RungedOracle
 from cerebro_nas.tuners._stages import Dismissal
 
@@ -126,8 +127,8 @@ def test_the_highest_rung_with_enough_trials_is_the_model(max_trials: int) -> No
     assert set(good) | set(others) == set(results[max(enough)])
     assert len(good) >= 2
     assert len(others) >= 2
-    losses = results[max(enough)]
-    assert max(losses[name] or 0 for name in good) <= min(losses[name] or 0 for name in others)
+    losses = comparable(results[max(enough)])
+    assert max(losses[name] for name in good) <= min(losses[name] for name in others)
     assert oracle._split(0) is None
     oracle.min_points = 50
     assert oracle._split(4) is None
