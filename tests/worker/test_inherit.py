@@ -195,10 +195,11 @@ def test_recurrent_layers_and_attention_are_taken_whole() -> None:
     assert sum(changed.values()) == len(changed) - 1 == 4
 
 
-def test_layers_that_are_called_twice_are_taken() -> None:
+@pytest.mark.parametrize("make", [lambda: L.Dense(4), lambda: keras.Sequential([keras.Input((3,)), L.Dense(4)])])
+def test_layers_that_are_called_twice_are_taken(make: Callable[[], Any]) -> None:
     def model(width: int, seed: int) -> keras.Model:
         keras.utils.set_random_seed(seed)
-        shared, entries = L.Dense(4), (keras.Input((3,)), keras.Input((3,)))
+        shared, entries = make(), (keras.Input((3,)), keras.Input((3,)))
         first = shared(entries[0])
         flow = L.Dense(width)(L.Concatenate()([first, shared(entries[1])]))
         return _compiled(keras.Model(entries, L.Dense(2)(flow)))

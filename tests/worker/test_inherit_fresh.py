@@ -73,6 +73,11 @@ FALL_BACK: dict[str, tuple[tuple[int, ...], Make, Make]] = {
         lambda: [_conv(4), _conv(4, groups=2), L.Flatten(), L.Dense(2)],
         lambda: [_conv(8), _conv(4, groups=2), L.Flatten(), L.Dense(2)],
     ),
+    "more channels in groups": (
+        IMAGE,
+        lambda: [_conv(4), _conv(4, groups=2), L.GlobalAveragePooling2D(), L.Dense(2)],
+        lambda: [_conv(4), _conv(8, groups=2), L.GlobalAveragePooling2D(), L.Dense(2)],
+    ),
     "recurrent": ((4, 3), lambda: [L.LSTM(4), L.Dense(2)], lambda: [L.LSTM(6), L.Dense(2)]),
     "no identity: tanh": (
         ROW,
