@@ -69,6 +69,7 @@ class Books:
         self._units: dict[str, int] = {}
         # Of each trial, how many train units its epochs came after.
         self._visits: dict[str, tuple[int, ...]] = {}
+        self._curves: dict[str, tuple[Any, Curve]] = {}
         self._best: BestTrial | None = None
 
     @property
@@ -134,15 +135,19 @@ class Books:
         any has NaN.
         """
         return {
-            name: Curve(
-                self._by_pass(record),
-                record.status in ("COMPLETED", "STOPPED"),
-                self.direction,
-                self.epochs,
-            )
+            name: self._curve(record)
             for name, record in self._records.items()
             if record.status not in ("FAILED", "REJECTED")
         }
+
+    def _curve(self, record: TrialRecord) -> Curve:
+        # Asked for after every epoch of every trial, of which each changes one.
+        history, curve = self._curves.get(record.trial, (None, Curve(())))
+        ended = record.status in ("COMPLETED", "STOPPED")
+        if history is not record.history or (curve.ended, curve.planned) != (ended, self.epochs):
+            curve = Curve(self._by_pass(record), ended, self.direction, self.epochs)
+            self._curves[record.trial] = record.history, curve
+        return curve
 
     def _by_pass(self, record: TrialRecord) -> tuple[float, ...]:
         visits = self._visits.get(record.trial, ())

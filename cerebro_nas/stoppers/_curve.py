@@ -7,7 +7,11 @@ from abc import ABC
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cerebro_nas.stoppers._check import check_choice
 
@@ -38,13 +42,18 @@ class Curve:
         """Epochs that are finished."""
         return len(self.values)
 
-    @property
+    @cached_property
     def best(self) -> float | None:
         """The best value so far; None if none was finite."""
         finite = [value for value in self.values if math.isfinite(value)]
         if not finite:
             return None
         return max(finite) if self.direction == "max" else min(finite)
+
+    @cached_property
+    def finite(self) -> NDArray[np.float64]:
+        """The values that are finite."""
+        return np.array([value for value in self.values if math.isfinite(value)], dtype=np.float64)
 
     def is_worse(self, value: float, than: float) -> bool:
         """Whether one value of the objective is strictly worse than another."""

@@ -51,7 +51,8 @@ class EvolutionOracle(SeededOracle):
         redraw: probability that a mutated number (or ordered choice) is drawn anew and not moved.
         step_size: standard deviation of such a move, as a part of the range on the scale of its sampling. A number
             that has few values moves by one of them at least; with 0, other numbers are drawn anew.
-        inherit_weights: whether children begin with the weights of their parents, where layers match.
+        inherit_weights: whether children begin with the weights of their parents, where layers match, and compute what
+            their parents did where a layer that grew or is new allows that (Chen, Goodfellow, Shlens, "Net2Net", 2016).
         **kwargs: see `SeededOracle`.
     """
 
