@@ -61,7 +61,11 @@ def test_a_program_that_died_leaves_nothing_under_a_local_backend(
 
     monkeypatch.setattr(backend, "_worker_config", lambda *_: _config())
     session: Any = SimpleNamespace(
-        scratch=tmp_path, stopping=threading.Event(), table=SimpleNamespace(died=died), location="", tls=None
+        scratch=SimpleNamespace(path=tmp_path),
+        stopping=threading.Event(),
+        table=SimpleNamespace(died=died),
+        location="",
+        tls=None,
     )
     backend._keep(session, "w0")
     assert len(told) == 3

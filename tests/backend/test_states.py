@@ -55,11 +55,12 @@ def _until(backend: LocalBackend, done: object) -> list[BackendEvent]:
 
 def _run(generation: int, state: StateRef, phase: str = "train") -> RunCommand:
     unit = Unit("t", phase, 0, Shard("train", 0))  # type: ignore[arg-type]
-    return RunCommand(unit, state, CandidateSpec("t", "model", {"bytes": 50}, (), ()))
+    spec = CandidateSpec("t", "model", {"bytes": 50}, (), ())
+    return RunCommand(unit, state, spec, keep=generation + 1 == len(SHARDS))
 
 
 def _end_of_epoch(events: list[BackendEvent]) -> list[StateStored]:
-    # A state inside an epoch is stored where that costs little; the one at its end is stored in any case.
+    # A state inside an epoch is stored where that costs little; the one at its end, which `keep` is for, in any case.
     return [event for event in events if isinstance(event, StateStored) and event.generation == 2]
 
 
