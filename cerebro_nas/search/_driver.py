@@ -466,7 +466,7 @@ class SearchDriver:
         elif isinstance(change, Remove):
             parts.janitor.remove(change.trial, change.names)
         else:
-            parts.janitor.keep_only(change.trial, change.names)
+            parts.janitor.keep_only(change.trial, change.names, sweep=change.sweep)
 
     # --- showing ------------------------------------------------------------------------------------------------------
 

@@ -30,10 +30,15 @@ class Remove:
 
 @dataclass(frozen=True)
 class KeepOnly:
-    """The trial has ended: of its states only these are needed."""
+    """The trial has ended: of its states only these are needed.
+
+    Attributes:
+        sweep: nobody writes, so that what writes that were cut short have left may go too.
+    """
 
     trial: str
     names: tuple[str, ...]
+    sweep: bool = False
 
 
 Change = MarkBest | Remove | KeepOnly
@@ -168,14 +173,14 @@ class Keeping:
         return changes, [trial for trial in gone if trial in self._ended and trial not in self._wanted]
 
     def everything(self) -> list[Change]:
-        """What the store should look like now, for when it is not known what was carried out."""
+        """What the store should look like now, while nobody writes: it is not known what was carried out."""
         changes: list[Change] = list(self._marked.values())
         for trial in sorted({*self._names, *self._ended}):
             if trial in self._ended:
-                changes.append(KeepOnly(trial, self._kept(trial)))
+                changes.append(KeepOnly(trial, self._kept(trial), sweep=True))
             else:
                 names = (name for _, name in self._names[trial].values())
-                changes.append(KeepOnly(trial, tuple(dict.fromkeys([*names, *self._kept(trial)]))))
+                changes.append(KeepOnly(trial, tuple(dict.fromkeys([*names, *self._kept(trial)])), sweep=True))
         return changes
 
     def _marked_name(self, trial: str) -> tuple[str, ...]:

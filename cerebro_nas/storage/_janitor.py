@@ -36,10 +36,10 @@ class Janitor:
         if given:
             self._jobs.put(lambda: self._states.remove(trial, given))
 
-    def keep_only(self, trial: str, names: Iterable[str]) -> None:
-        """Have every other state of the trial removed soon, and what writes that were cut short have left."""
+    def keep_only(self, trial: str, names: Iterable[str], *, sweep: bool = False) -> None:
+        """Have every other state of the trial removed soon; see `StateFiles.keep_only`."""
         given = tuple(names)
-        self._jobs.put(lambda: self._states.keep_only(trial, given))
+        self._jobs.put(lambda: self._states.keep_only(trial, given, sweep=sweep))
 
     def close(self, timeout: float) -> bool:
         """Do what is left, for at most `timeout` seconds; say whether all was done. Later calls do nothing."""

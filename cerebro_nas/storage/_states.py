@@ -136,10 +136,14 @@ class StateFiles:
             for suffix in ("json", "safetensors"):
                 _unlink(directory / f"state-{name}.{suffix}")
 
-    def keep_only(self, trial: str, names: Iterable[str]) -> None:
-        """Remove every other state of a trial, and what writes that were cut short have left.
+    def keep_only(self, trial: str, names: Iterable[str], *, sweep: bool = False) -> None:
+        """Remove every other state of a trial that has ended, or does not run yet.
 
-        A state that a worker is about to finish may be among them: for trials that have ended, or do not run yet.
+        Args:
+            trial: the trial.
+            names: states to keep.
+            sweep: remove also what writes that were cut short have left. No worker may write then: what it is about
+                to finish looks the same.
 
         Raises:
             StoreError: a file could not be removed.
@@ -149,7 +153,7 @@ class StateFiles:
         for file in self._files(trial):
             state = _FILE.fullmatch(file)
             # What this process writes just now is no leftover.
-            stale = file.startswith(TEMPORARY) and not file.startswith(own_temporary())
+            stale = sweep and file.startswith(TEMPORARY) and not file.startswith(own_temporary())
             if stale or (state is not None and state[1] not in kept):
                 _unlink(directory / file)
 

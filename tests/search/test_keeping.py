@@ -62,7 +62,7 @@ def test_a_best_state_that_died_with_its_worker_leaves_the_one_before() -> None:
     keeping.ended("t")
     assert keeping.lost("w0") == ([], [])
     assert keeping.lost("w1") == ([KeepOnly("t", ("first",))], ["t"])
-    assert keeping.everything() == [MarkBest("t", "first", 1, 0), KeepOnly("t", ("first",))]
+    assert keeping.everything() == [MarkBest("t", "first", 1, 0), KeepOnly("t", ("first",), sweep=True)]
 
 
 def test_of_several_best_epochs_under_way_the_one_that_arrives_is_kept() -> None:
@@ -105,4 +105,4 @@ def test_everything_spares_what_a_live_trial_may_go_back_to() -> None:
     needed.names += ["a", "b"]
     keeping.stored(_unit(0), 1, "a")
     keeping.stored(_unit(1), 2, "b")
-    assert keeping.everything() == [KeepOnly("t", ("a", "b"))]
+    assert keeping.everything() == [KeepOnly("t", ("a", "b"), sweep=True)]
