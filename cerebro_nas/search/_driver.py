@@ -7,6 +7,7 @@ in the journal before anything follows from it, so that a search whose driver di
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -370,16 +371,17 @@ class SearchDriver:
         parts, ledger = self._parts, self._ledger
         if ledger.finished or self._is_over_budget:
             return
-        best = parts.books.best
-        spent = parts.budgets.spent(
-            self.now(), parts.books.epochs_done, None if best is None else best.value, parts.books.direction
-        )
+        best = None if parts.books.best is None else parts.books.best.value
+        found = self.now(), parts.books.epochs_done, best, parts.books.direction
+        spent = parts.budgets.spent(*found)
         if spent is None:
             return
+        # What ends with the target is no victim of a limit: the winner is among it.
+        reason = "budget" if Budgets(target=parts.budgets.target).spent(*found) is None else "target"
         self._is_over_budget = True
         ledger.exhaust(self._note("exhausted", {"reason": spent}), spent)
         for trial in parts.hopper.snapshot().trials:
-            self._stop(trial.trial, TrialStatus.STOPPED, "budget")
+            self._stop(trial.trial, TrialStatus.STOPPED, reason)
         self._settle()
 
     # --- what the scheduler says --------------------------------------------------------------------------------------
@@ -412,7 +414,7 @@ class SearchDriver:
             reason = stopper.should_stop(curve, curves)
             if reason is not None:
                 parts.reporter.message(f"Trial {trial} is stopped: {reason}.")
-                self._stop(trial, TrialStatus.STOPPED, type(stopper).__name__)
+                self._stop(trial, TrialStatus.STOPPED, _word_for(stopper))
                 return
 
     def _stop(self, trial: str, status: TrialStatus, reason: str) -> None:
@@ -489,6 +491,12 @@ class SearchDriver:
 
 def _ignore(command: Command) -> None:
     """The ledger has entered it, and nothing else follows."""
+
+
+def _word_for(stopper: Stopper) -> str:
+    """The reason that a rule's trials end for: `median` of a `MedianStopper`."""
+    name = type(stopper).__name__.strip("_").removesuffix("Stopper")
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower() or "stopper"
 
 
 def _first_line(message: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
@@ -35,6 +36,8 @@ from cerebro_nas.search import SearchParts
 from cerebro_nas.search import StoppingRule
 from cerebro_nas.search import Watch
 from cerebro_nas.search import trial_seed
+from cerebro_nas.stoppers import Curve
+from cerebro_nas.stoppers import Stopper
 from cerebro_nas.storage import Janitor
 from cerebro_nas.storage import StateFiles
 from cerebro_nas.testing import shard_search
@@ -97,6 +100,7 @@ class Search:
     metrics: Metrics | None = None
     faults: Sequence[Fault] = ()
     rules: Sequence[StoppingRule] = ()
+    stoppers: Sequence[Stopper] = ()
     space: FakeSpace = field(default_factory=FakeSpace)
     tuner: str = "greedy"
     seed: int = 3
@@ -154,6 +158,7 @@ class Search:
                 books=self.books,
                 reporter=self.listener,
                 rules=self.rules,
+                stoppers=self.stoppers,
                 boards=(),
                 seed=self.seed,
                 watch=self.watch,
@@ -454,3 +459,17 @@ def test_the_scheduler_is_told_of_the_last_trial_when_it_is_given(tmp_path: Path
     search.run()
     assert told == [3]
     assert [r.status for r in search.records] == ["COMPLETED"] * 3
+
+
+class HTTPBudget2Stopper(Stopper):
+    def should_stop(self, trial: Curve, others: Mapping[str, Curve]) -> str | None:
+        return "enough"
+
+
+class Impatient(HTTPBudget2Stopper):
+    """Without the suffix."""
+
+
+@pytest.mark.parametrize(("rule", "name"), [(HTTPBudget2Stopper(), "http_budget2"), (Impatient(), "impatient")])
+def test_the_reason_of_a_rule_of_ones_own_is_its_class_in_snake_case(tmp_path: Path, rule: Stopper, name: str) -> None:
+    assert Search(tmp_path, stoppers=[rule]).run().outcomes == {("STOPPED", name): 6}

@@ -340,7 +340,7 @@ def test_a_target_is_one_of_the_first_objective(tmp_path: Path) -> None:
 def test_rules_look_at_the_first_objective(tmp_path: Path) -> None:
     search = Search(tmp_path, epochs=6, stoppers=(PatienceStopper(2),)).run()
     # It gets worse from the second epoch on, while the latency stays.
-    assert {(record.status, record.reason) for record in search.records} == {("STOPPED", "PatienceStopper")}
+    assert {(record.status, record.reason) for record in search.records} == {("STOPPED", "patience")}
     assert {len(record.history) for record in search.records} == {4}
     assert any(row["pareto"] for row in search.rows)
 
