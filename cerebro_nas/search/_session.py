@@ -170,9 +170,14 @@ class _Session:
         signals, janitor = StopSignals(), Janitor(self._states)
         now = 0.0
         try:
-            reporter.open(books.view(hopper.snapshot(), 0.0))
             with signals:
-                driver = SearchDriver(self._parts(signals, janitor))
+                began = 0.0
+                try:
+                    driver = SearchDriver(self._parts(signals, janitor))
+                    began = driver.started
+                finally:
+                    # After the journal was gone through: what earlier sessions finished is not shown as new.
+                    reporter.open(books.view(hopper.snapshot(), began))
                 try:
                     because = driver.run()
                     now = driver.now()

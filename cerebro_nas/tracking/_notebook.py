@@ -41,7 +41,6 @@ class NotebookReporter:
     def open(self, view: SearchView) -> None:
         """Display the panel."""
         self._id = uuid.uuid4().hex  # a cell that is run again gets a panel of its own
-        self._messages.clear()
         self._publish(self._bundle(view, ""), update=False)
 
     def update(self, view: SearchView) -> None:
@@ -56,6 +55,7 @@ class NotebookReporter:
     def close(self, view: SearchView, summary: str) -> None:
         """Update the panel for the last time, with the summary in it."""
         self._publish(self._bundle(view, summary), update=True)
+        self._messages.clear()
 
     def _bundle(self, view: SearchView, summary: str) -> dict[str, str]:
         notes = "".join(f"<div>{escape(text)}</div>" for text in self._messages)

@@ -64,6 +64,15 @@ def test_a_cell_that_is_run_again_gets_its_own_panel(shown: list[tuple[dict[str,
     assert shown[0][1] != shown[1][1]
 
 
+def test_what_is_said_before_the_panel_is_there_is_in_it(shown: list[tuple[dict[str, str], str, bool]]) -> None:
+    reporter = NotebookReporter()
+    reporter.message("trial 3 failed while going on")
+    reporter.open(VIEW)
+    reporter.close(VIEW, "")
+    reporter.open(VIEW)
+    assert ["trial 3 failed" in bundle["text/html"] for bundle, _, _ in shown] == [True, True, False]
+
+
 def test_a_closed_kernel_is_survived(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
