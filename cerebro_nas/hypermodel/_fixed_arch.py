@@ -99,23 +99,48 @@ def _listed(name: str, given: Any) -> list[Any]:
 def _completed(space: keras_tuner.HyperParameters, architecture: Mapping[str, Any]) -> dict[str, Any]:
     from cerebro_nas.tuners import RandomOracle
 
-    defaults = {hp.name: hp.default for hp in space.space}
+    # Under other conditions there may be another entry of the same name.
+    entries: dict[str, list[Any]] = {}
+    for hp in space.space:
+        entries.setdefault(hp.name, []).append(hp)
     for name, value in architecture.items():
         if name in _TRAINING:
             continue
-        if name not in defaults:
-            near = difflib.get_close_matches(str(name), defaults, n=3)
+        if name not in entries:
+            near = difflib.get_close_matches(str(name), entries, n=3)
             raise ConfigError(
                 f"`architecture` must name hyperparameters of the search space. Received: {name!r}. "
                 f"Near names: {', '.join(near) or 'none'}; see `tuner.search_space_summary()`."
             )
-        kind, expected = _KINDS[type(defaults[name])]
-        if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
+        if not any(_takes(hp, value) for hp in entries[name]):
             raise ConfigError(
-                f"`architecture` must give {name!r} {expected}. Received: {name}={value!r} (of type "
-                f"{type(value).__name__}). Pass for example {defaults[name]!r}."
+                f"`architecture` must give {name!r} {_expected(entries[name][0], value)}. Received: {name}={value!r} "
+                f"(of type {type(value).__name__}). Pass for example {entries[name][0].default!r}."
             )
     return RandomOracle(objective=None, max_trials=1, hyperparameters=space).complete(architecture)
+
+
+def _takes(hp: Any, value: Any) -> bool:
+    from keras_tuner.engine.hyperparameters import Choice
+
+    return _is_of_kind(hp, value) and (not isinstance(hp, Choice) or value in hp.values)
+
+
+def _is_of_kind(hp: Any, value: Any) -> bool:
+    kind = _kind(hp)
+    return isinstance(value, _KINDS[kind][0]) and isinstance(value, bool) == (kind is bool)
+
+
+def _kind(hp: Any) -> type:
+    from keras_tuner.engine.hyperparameters import Float
+    from keras_tuner.engine.hyperparameters import Int
+
+    # Not that of the default: AutoKeras' choice of 0.0, 0.25 and 0.5 has a whole number for one.
+    return int if isinstance(hp, Int) else float if isinstance(hp, Float) else type(hp.values[0])
+
+
+def _expected(hp: Any, value: Any) -> str:
+    return f"one of {', '.join(map(repr, hp.values))}" if _is_of_kind(hp, value) else _KINDS[_kind(hp)][1]
 
 
 def settings_of_one(

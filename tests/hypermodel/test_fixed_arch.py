@@ -165,6 +165,26 @@ def test_an_architecture_that_is_given(make: Make, df: DataFrame) -> None:
 
 
 @pytest.mark.spark
+@pytest.mark.parametrize("tuner", ["greedy", "bayesian"])
+@pytest.mark.parametrize("is_given", [False, True])
+def test_an_ordinary_graph(tmp_path: Path, df: DataFrame, tuner: str, is_given: bool) -> None:
+    """Nothing of it is fixed: AutoKeras' own choices, the head's dropout among them, come back as they were found."""
+    inputs = ak.Input()
+    model = HyperHyperModel(inputs, ak.ClassificationHead()(ak.DenseBlock()(inputs)), max_trials=6, seed=1)
+    model.resource_bind(
+        SimulatedBackend(2), tmp_path, evaluation_metric="accuracy", label_columns="y", feature_columns="x", verbose=0
+    )
+    model.tuner_bind(tuner)
+    best = model.fit(df, epochs=1).best_model.hyperparameters
+    given: dict[str, Any] = {"architecture": best} if is_given else {}
+    board = model.fixed_arch_search(df, learning_rate=[0.1], optimizer=["sgd"], epochs=1, **given).leaderboard()
+    # Bayesian search has values for layers that the architecture has not.
+    shape = {name: value for name, value in best.items() if "/" in name and f"hp.{name}" in board}
+    assert {LAYERS, UNITS.format(0), "dense_block_1/dropout", "classification_head_1/dropout"} <= {*shape}
+    assert {name: board[f"hp.{name}"].tolist() for name in shape} == {name: [shape[name]] for name in shape}
+
+
+@pytest.mark.spark
 def test_what_a_search_found_can_be_given_to_another(make: Make, df: DataFrame) -> None:
     model = make()
     best = model.fit(df, epochs=1).best_model.hyperparameters
@@ -307,6 +327,7 @@ def test_it_must_know_where_to_run(tmp_path: Path) -> None:
         ({"architecture": {LAYERS: "two"}}, "'dense_block_1/num_layers' a whole number.*='two' .of type str"),
         ({"architecture": {LAYERS: 2.0}}, "'dense_block_1/num_layers' a whole number"),
         ({"architecture": {LAYERS: True}}, "'dense_block_1/num_layers' a whole number"),
+        ({"architecture": {LAYERS: 9}}, "'dense_block_1/num_layers' one of 1, 2, 3. Received: .*=9 .of type int"),
         ({"optimizer": ["adm"]}, r"graph: 'adam', 'sgd', 'adam_weight_decay'. Received: optimizer=\['adm'\]"),
     ],
 )
