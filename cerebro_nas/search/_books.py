@@ -222,7 +222,9 @@ class Books:
     def _counts(self, snapshot: Snapshot) -> TrialCounts:
         ended = TrialCounts.of(record.status for record in self._records.values() if record.status in _FINAL)
         running = sum(trial.units_done > 0 or trial.worker is not None for trial in snapshot.trials)
-        paused = sum(record.status == "PAUSED" for record in self._records.values())
+        # A promoted trial is live again before a unit of it is done, which is when its record says so.
+        live = {trial.trial for trial in snapshot.trials}
+        paused = sum(record.status == "PAUSED" and name not in live for name, record in self._records.items())
         return replace(ended, running=running, waiting=len(snapshot.trials) - running, paused=paused)
 
     def _workers(self, snapshot: Snapshot, elapsed: float) -> tuple[WorkerView, ...]:

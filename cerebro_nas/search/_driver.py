@@ -485,7 +485,7 @@ class SearchDriver:
         limit = self._parts.books.max_trials
         given = sum(record.status != TrialStatus.REJECTED.value for record in self._parts.books.records)
         if limit is not None and given >= limit:
-            return f"all {limit} trials are done"
+            return "the only trial is done" if limit == 1 else f"all {limit} trials are done"
         return "the tuner has no further trial"
 
 

@@ -48,6 +48,11 @@ def format_count(count: float) -> str:
     return f"{count:.0f}"
 
 
+def counted(count: int, what: str) -> str:
+    """Write a number of things: `1 trial`, `2 trials`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def short_names(names: Iterable[str]) -> dict[str, str]:
     """Map each `a/b/c` name to the shortest tail of its path that no other name ends with."""
     paths = {name: name.split("/") for name in names}

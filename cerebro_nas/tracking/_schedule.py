@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Protocol
 
+from cerebro_nas.tracking._format import counted
 from cerebro_nas.tracking._format import format_duration
 from cerebro_nas.tracking._format import telling_reason
 
@@ -88,15 +89,16 @@ class ScheduleReport:
         lines = [f"Search ended: {self.stopped_because}"]
         lines.append(f"Trials:   {trials} ({self._outcome_text()})" if trials else "Trials:   none")
         lines.append(
-            f"Schedule: {units} units in {format_duration(figures.makespan)} "
+            f"Schedule: {counted(units, 'unit')} in {format_duration(figures.makespan)} "
             f"(no schedule beats {format_duration(figures.lower_bound)}), utilisation {figures.utilisation:.0%}"
         )
         name = max((len(worker.worker) for worker in figures.workers), default=0)
         for worker in figures.workers:
             overhead = max(worker.unit_seconds - worker.busy_seconds, 0.0)
             share = worker.busy_seconds / figures.makespan if figures.makespan > 0 else 0.0
+            word = "unit " if worker.units == 1 else "units"
             lines.append(
-                f"  {worker.worker:<{name}}  {worker.units:>4} units  busy {format_duration(worker.busy_seconds)} "
+                f"  {worker.worker:<{name}}  {worker.units:>4} {word}  busy {format_duration(worker.busy_seconds)} "
                 f"({share:.0%})  overhead {format_duration(overhead)}  idle {format_duration(worker.idle_seconds)}"
             )
         return lines + list(self.notes)

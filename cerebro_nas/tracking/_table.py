@@ -6,6 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 from typing import Any
 
+from cerebro_nas.tracking._format import counted
 from cerebro_nas.tracking._format import format_count
 from cerebro_nas.tracking._format import format_duration
 from cerebro_nas.tracking._format import format_metric
@@ -114,9 +115,9 @@ def _align(columns: list[_Column]) -> list[str]:
 def _footer(table: pd.DataFrame, shown: pd.DataFrame, hidden: int, limit: int) -> list[str]:
     notes = []
     if len(table) > len(shown):
-        notes.append(f"{len(table) - len(shown)} more trials")
+        notes.append(counted(len(table) - len(shown), "more trial"))
     if hidden:
-        notes.append(f"{hidden} more hyperparameters")
+        notes.append(counted(hidden, "more hyperparameter"))
     bad = int(table["status"].isin(["FAILED", "REJECTED"]).sum())
     if bad:
         notes.append(f"{bad} failed or rejected")

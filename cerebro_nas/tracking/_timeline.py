@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cerebro_nas.tracking._format import counted
 from cerebro_nas.tracking._format import format_duration
 
 if TYPE_CHECKING:
@@ -55,8 +56,9 @@ def timeline_svg(log: Iterable[ScheduleEntry], width: int = 1000) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">',
         f"<style>{_STYLE}</style>",
         f'<rect class="page" width="{width}" height="{height}"/>',
-        f'<text class="ink" x="{_LEFT}" y="22" font-weight="600">{len(entries)} units of {len(trials)} trials on '
-        f"{len(workers)} workers in {format_duration(span if entries else 0.0)}</text>",
+        f'<text class="ink" x="{_LEFT}" y="22" font-weight="600">{counted(len(entries), "unit")} of '
+        f"{counted(len(trials), 'trial')} on {counted(len(workers), 'worker')} in "
+        f"{format_duration(span if entries else 0.0)}</text>",
     ]
     parts += _lanes(workers, width)
     parts += _ticks(span, scale, floor)
@@ -122,7 +124,7 @@ def _legend(colours: dict[str, str], top: int, width: int) -> tuple[list[str], i
     rows = math.ceil(len(shown) / per_row)
     note = "pale: evaluation; dashed red: failed or lost"
     if len(colours) > len(shown):
-        note = f"and {len(colours) - len(shown)} more trials; {note}"
+        note = f"and {counted(len(colours) - len(shown), 'more trial')}; {note}"
     parts.append(f'<text class="quiet" x="{_LEFT}" y="{top + 18 * rows + 12}">{note}</text>')
     return parts, 18 * rows + 24
 

@@ -140,6 +140,20 @@ def test_the_view_counts_every_trial_once() -> None:
     assert view.max_trials == 4
 
 
+def test_a_promoted_trial_is_not_paused_any_more() -> None:
+    books, hopper = _books(), Hopper(SHARDS, num_workers=1, parallelism=2)
+    hopper.handle(WorkerJoined("w0"), 0.0)
+    for trial in ("promoted", "paused"):
+        books.open(trial, {})
+        books.unit("w0", _unit(trial), _report())
+        books.pause(trial)
+    # It goes on, and none of its further units was done yet.
+    hopper.handle(TrialAdded(TrialPlan("promoted", epochs=3)), 0.0)
+    hopper.poll(0.0)
+    counts = books.view(hopper.snapshot(), 1.0).counts
+    assert (counts.running, counts.waiting, counts.paused) == (1, 0, 1)
+
+
 def test_no_time_has_passed() -> None:
     books, hopper = _books(), Hopper(SHARDS, num_workers=1)
     hopper.handle(WorkerJoined("w0"), 0.0)

@@ -473,3 +473,7 @@ class Impatient(HTTPBudget2Stopper):
 @pytest.mark.parametrize(("rule", "name"), [(HTTPBudget2Stopper(), "http_budget2"), (Impatient(), "impatient")])
 def test_the_reason_of_a_rule_of_ones_own_is_its_class_in_snake_case(tmp_path: Path, rule: Stopper, name: str) -> None:
     assert Search(tmp_path, stoppers=[rule]).run().outcomes == {("STOPPED", name): 6}
+
+
+def test_one_trial_is_said_in_the_singular(tmp_path: Path) -> None:
+    assert Search(tmp_path, max_trials=1).run().because == "the only trial is done"

@@ -104,7 +104,7 @@ def test_text_drops_constant_columns_and_fits() -> None:
     lines = text.splitlines()
     assert lines[0].split() == "# trial score status reason units kind mixed params epochs time".split()
     assert lines[1].split() == "1 c 0.9500 COMPLETED - dense x 12.3k 2 1:01".split()
-    assert lines[-1] == "(1 more trials, 2 failed or rejected)"
+    assert lines[-1] == "(1 more trial, 2 failed or rejected)"
     narrow = format_leaderboard(table, width=50)
     assert max(map(len, narrow.splitlines())) <= 50
     assert "more hyperparameters" in narrow

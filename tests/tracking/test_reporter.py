@@ -108,11 +108,58 @@ def test_plain_writes_one_line_per_event_and_no_escape_codes() -> None:
         "[   0:00] search digits: greedy, maximise val_accuracy, up to 12 trials, 2 workers",
         "[   0:00] trial 0000 COMPLETED val_accuracy=0.5000 3 epochs in 0:12 [1/12 done, 2 running]",
         "[   0:00] new best 0000: val_accuracy=0.5000  units=32",
-        "[   1:01] trial 0001 COMPLETED val_accuracy=0.4000 3 epochs in 0:12 [2/12 done, 2 running, 1 failed]",
+        "[   1:01] trial 0001 COMPLETED val_accuracy=0.4000 3 epochs in 0:12 [2/12 done]",
         "[   1:01] trial 0002 FAILED (nan_loss) 3 epochs in 0:12 [2/12 done, 2 running, 1 failed]",
         "the summary",
     ]
     assert "\x1b" not in out.getvalue()
+
+
+def test_plain_counts_up_where_several_trials_ended_at_once() -> None:
+    out = io.StringIO()
+    reporter = PlainReporter(out, clock=Clock())
+    reporter.open(VIEW)
+    view = VIEW
+    for number, value in enumerate([0.5, None, 0.6, 0.7]):
+        view = with_trial(view, number, value, "COMPLETED" if value else "FAILED")
+    reporter.update(view)
+    counted = [line.rpartition("[")[2] for line in out.getvalue().splitlines() if "trial 000" in line]
+    assert counted == ["1/12 done]", "1/12 done, 1 failed]", "2/12 done, 1 failed]", "3/12 done, 2 running, 1 failed]"]
+
+
+def reject(view: SearchView, count: int) -> SearchView:
+    ended = tuple(FinishedTrial(f"r{number:03d}", "REJECTED", "oversized") for number in range(count))
+    counts = replace(view.counts, rejected=view.counts.rejected + count)
+    return replace(view, finished=view.finished + ended, counts=counts)
+
+
+def test_plain_shows_some_rejected_trials_and_counts_them_all() -> None:
+    out = io.StringIO()
+    reporter = PlainReporter(out, clock=Clock())
+    reporter.open(VIEW)
+    few = reject(VIEW, 3)
+    reporter.update(few)
+    assert "more" not in out.getvalue()
+    many = reject(few, 47)
+    reporter.update(many)
+    reporter.update(with_trial(many, 7, 0.5))
+    reporter.close(with_trial(many, 7, 0.5), "the summary")
+    assert out.getvalue().splitlines()[1:] == [
+        "[   0:00] trial r000 REJECTED (oversized) [0/12 done, 1 rejected]",
+        "[   0:00] trial r001 REJECTED (oversized) [0/12 done, 2 rejected]",
+        "[   0:00] trial r002 REJECTED (oversized) [0/12 done, 2 running, 3 rejected]",
+        "[   0:00] more trials are rejected; from here on they are only counted",
+        "[   0:00] trial 0007 COMPLETED val_accuracy=0.5000 3 epochs in 0:12 [1/12 done, 2 running, 50 rejected]",
+        "[   0:00] new best 0007: val_accuracy=0.5000  units=32",
+        "[   0:00] 50 trials were rejected",
+        "the summary",
+    ]
+
+
+def test_plain_speaks_of_one_trial_in_the_singular() -> None:
+    out = io.StringIO()
+    PlainReporter(out).open(replace(VIEW, max_trials=1, workers=VIEW.workers[:1]))
+    assert out.getvalue().endswith("up to 1 trial, 1 worker\n")
 
 
 def test_plain_heartbeat_only_when_quiet() -> None:

@@ -31,9 +31,9 @@ def test_report_says_what_happened() -> None:
         "Search ended: max_trials reached",
         "Trials:   4 (3 completed, 1 failed: oom)",
         "Schedule: 3 units in 0:05 (no schedule beats 0:05), utilisation 73%",
-        "  w0      1 units  busy 0:02 (40%)  overhead 0:01  idle 0:02",
-        "  w1      1 units  busy 0:04 (80%)  overhead 0:00  idle 0:01",
-        "  w10     1 units  busy 0:05 (100%)  overhead 0:00  idle 0:00",
+        "  w0      1 unit   busy 0:02 (40%)  overhead 0:01  idle 0:02",
+        "  w1      1 unit   busy 0:04 (80%)  overhead 0:00  idle 0:01",
+        "  w10     1 unit   busy 0:05 (100%)  overhead 0:00  idle 0:00",
         "a note",
     ]
     assert str(report) == "\n".join(report.lines())
@@ -71,3 +71,10 @@ def test_timeline_is_well_formed_and_to_scale(tmp_path: Path) -> None:
 
 def test_timeline_of_nothing_is_still_a_picture() -> None:
     assert ElementTree.fromstring(timeline_svg([])).tag == f"{SVG}svg"
+
+
+def test_one_of_each_is_said_in_the_singular() -> None:
+    assert ">1 unit of 1 trial on 1 worker in 0:02<" in timeline_svg(LOG[:1])
+    assert ">4 units of 3 trials on 3 workers in 0:05<" in timeline_svg(LOG)
+    one = ScheduleReport(schedule_summary(LOG[:1], ["w0"], 10.0, 12.0), {}, "all is done")
+    assert one.lines()[2].startswith("Schedule: 1 unit in 0:02")
