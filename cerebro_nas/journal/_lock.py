@@ -31,6 +31,7 @@ _LOGGER = logging.getLogger(__name__)
 _BEAT_SECONDS = 5.0
 _MAX_CONTENT = 4096
 _ATTEMPTS = 5
+_CHILD_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,17 @@ class DirectoryLock:
         self.release()
 
     def _open_locked(self) -> int:
+        deadline = time.monotonic() + _CHILD_SECONDS
+        while True:
+            try:
+                return self._try_to_open()
+            except LockedError:
+                # What it was about to start, when it was killed, has its files until it is another program.
+                if not _has_died(self._read()) or time.monotonic() > deadline:
+                    raise
+                time.sleep(_CHILD_SECONDS / 100)
+
+    def _try_to_open(self) -> int:
         for _ in range(_ATTEMPTS):
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
@@ -227,6 +239,19 @@ class DirectoryLock:
             f"{self._path} is held by {holder or 'another process'}: a search runs there already.{hint} "
             "Wait for it, stop it, or choose another project_name."
         )
+
+
+def _has_died(holder: _Holder | None) -> bool:
+    """Whether the holder was a process of this machine, and is gone."""
+    if holder is None or holder.host != socket.gethostname():
+        return False
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
 
 
 def _now_at(directory: Path) -> float:

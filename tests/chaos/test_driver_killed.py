@@ -57,7 +57,8 @@ def test_after_a_sample_of_records(lab: Lab) -> None:
         dead = lab.start(f"k{k}", crash_after=k, **job)
         assert dead.wait() == -signal.SIGKILL, dead.output()
         assert len(dead.records()) == k
-        assert dead.left(ended=False) == [], f"after record {k}"
+        # Where it died before its first worker was there to do it, the next one removes its temporary directory.
+        assert all(item.startswith("file cerebro-nas-") for item in dead.left(ended=False)), f"after record {k}"
         ended = _ended(dead.records(), job["epochs"])
         again = lab.run(f"k{k}", **job)
         assert again.rows() == rows, f"after record {k}"

@@ -139,6 +139,32 @@ def test_a_killed_holder_is_replaced(
         assert f"process {holder.pid} on host {socket.gethostname()!r}" in warning.getMessage()
 
 
+_FORKS = """
+import os, signal, sys, time
+from pathlib import Path
+from cerebro_nas.journal import DirectoryLock
+DirectoryLock(Path(sys.argv[1])).acquire()
+if os.fork() == 0:
+    time.sleep(float(sys.argv[2]))
+    os._exit(0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.case(27)
+@pytest.mark.parametrize("seconds", [0.5, 3.0])
+def test_what_a_killed_holder_was_about_to_start_is_waited_for(
+    path: Path, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cerebro_nas.journal._lock._CHILD_SECONDS", 1.0)
+    subprocess.run([sys.executable, "-c", _FORKS, str(path), str(seconds)], check=False)
+    if seconds < 1:
+        DirectoryLock(path).acquire()
+    else:
+        with pytest.raises(LockedError):
+            DirectoryLock(path).acquire()
+
+
 def test_two_in_one_process(path: Path) -> None:
     with DirectoryLock(path), pytest.raises(LockedError, match=f"process {os.getpid()} "):
         DirectoryLock(path).acquire()
