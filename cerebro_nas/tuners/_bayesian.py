@@ -35,6 +35,8 @@ Pending = Literal["believer", "cl_min", "cl_mean", "cl_max", "qucb"]
 _KAPPA, _XI = 1.96, 0.0
 # Fewer results than these tell a model nothing, however many trials have begun.
 _LEAST_KNOWN = 3
+# However few trials there are to be, a design of so many is allowed.
+_LEAST_DESIGN = 10
 # Length scales are fitted to so many observations at most, and anew only when there are a tenth more.
 _FITTED = 200
 _ALWAYS_FITTED = 20
@@ -74,7 +76,7 @@ class BayesianOracle(SeededOracle):
 
     Args:
         num_initial_points: trials of the initial design, `initial_hps` among them; None: one more than there are
-            hyperparameters, but at least 4 and at most 10.
+            hyperparameters, but at least 4 and at most 10 or a quarter of `max_trials`.
         surrogate: `"gp"`, a Gaussian process; `"forest"`, randomised trees, for objectives that jump, and large
             spaces of choices.
         acquisition: `"ei"`, expected improvement, or `"lcb"`, lower confidence bound; None: `"lcb"` with
@@ -116,6 +118,8 @@ class BayesianOracle(SeededOracle):
         _check_parameter("xi", xi, acquisition, "ei")
         super().__init__(**kwargs)
         self.num_initial_points = num_initial_points
+        # Of what was asked for at first: rejected trials raise the limit.
+        self._most_initial = max(_LEAST_DESIGN, (self.max_trials or 0) // 4)
         self.surrogate = surrogate
         self.acquisition = acquisition
         self.pending_as = pending
@@ -139,7 +143,7 @@ class BayesianOracle(SeededOracle):
     def _begins(self, encoding: Encoding, done: list[Observation]) -> bool:
         initial = self.num_initial_points
         if initial is None:
-            initial = min(10, max(4, len(encoding.free) + 1))
+            initial = min(self._most_initial, max(4, len(encoding.free) + 1))
         known = sum(item.loss is not None for item in done)
         return self.number < initial or known < min(_LEAST_KNOWN, initial)
 
