@@ -1,4 +1,4 @@
-"""What can be done with a search that has ended."""
+"""What can be done with a search that has ended, or was interrupted."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ class Fitted:
 
     @property
     def result(self) -> ModelSelectionResult:
-        """The result of the last search."""
+        """The result of the last search; of one that was interrupted, what it had by then."""
         if self._result is None:
             raise ConfigError("There is no model yet. Call `fit` first.")
         return self._result
+
+    def _keep(self, result: ModelSelectionResult) -> None:
+        self._result = result
 
     def predict(self, x: Any, batch_size: int = 32) -> Any:
         """Predict with the best model.

@@ -595,4 +595,5 @@ class HyperHyperModel(Fitted):
             stoppers=self._settings.rules,
             budgets=self._settings.budgets,
             max_latency_ms=self._settings.max_latency_ms,
+            keep=self._keep,
         )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -50,9 +51,12 @@ if TYPE_CHECKING:
     from cerebro_nas.search._stopping import StoppingRule
     from cerebro_nas.search_space import SearchSpace
     from cerebro_nas.stoppers import Stopper
+    from cerebro_nas.tracking import TrialRecord
     from cerebro_nas.tuners import Tuner
 
 _JANITOR_SECONDS = 10.0
+_UNDER_WAY = ("RUNNING", "PAUSED")
+_BROKEN_OFF = "it was interrupted, and stopped at once; run it again to go on"
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ class SearchPlan:
         stoppers: early stopping of a candidate, by how others do.
         budgets: what the search may use up.
         max_latency_ms: a candidate that takes longer for a row fails.
+        keep: takes what an interrupted search has, before the interrupt goes on to the caller.
     """
 
     project: str
@@ -104,6 +109,7 @@ class SearchPlan:
     stoppers: Sequence[Stopper] = ()
     budgets: Budgets = field(default_factory=Budgets)
     max_latency_ms: float | None = None
+    keep: Callable[[ModelSelectionResult], None] = lambda result: None
 
     @property
     def states_url(self) -> str:
@@ -182,8 +188,14 @@ class _Session:
                     because = driver.run()
                     now = driver.now()
                     driver.wind_up(plan.backend.stop(signals.grace if signals.wanted else None))
-                    result = self._result(driver, because, now)
+                    result = self._result(because, now, books.records)
+                    self._summarise(driver, result, now)
                     _save(plan, result)
+                    if not hopper.finished:
+                        self._leave(because, now)
+                except (KeyboardInterrupt, SystemExit):
+                    self._leave(_BROKEN_OFF, driver.now())
+                    raise
                 finally:
                     now = now or driver.now()
                     plan.backend.stop(0.0 if signals.wanted else None)
@@ -229,29 +241,43 @@ class _Session:
             watch=Watch(STALL_SECONDS if plan.unit_timeout is None else 0.0),
         )
 
-    def _result(self, driver: SearchDriver, because: str, ended: float) -> ModelSelectionResult:
-        plan, log = self._plan, self._hopper.log
-        workers = [f"w{i}" for i in range(plan.backend.num_workers)]
-        # Before the first unit there are workers that start, which no schedule could help.
-        first = min((entry.started for entry in log), default=ended)
-        schedule = schedule_summary(log, workers, first, ended)
+    def _leave(self, because: str, ended: float) -> None:
+        """Give out what there is, so that who interrupted the search can look at it and use its best model."""
+        if self._books.best is not None:
+            self._plan.keep(self._result(because, ended, [_as_it_stands(record) for record in self._books.records]))
+
+    def _summarise(self, driver: SearchDriver, result: ModelSelectionResult, ended: float) -> None:
         notes: tuple[str, ...] = ()
         if driver.resumed:
             notes = (f"It went on from {format_duration(driver.started)} of an earlier session.",)
-        elif len(log):
-            notes = (f"The first unit began {format_duration(first - driver.started)} into the search.",)
-        self._summary = str(ScheduleReport(schedule, count_outcomes(self._books.records), because, notes))
+        elif len(result.schedule_log):
+            notes = (f"The first unit began {format_duration(self._first(ended) - driver.started)} into the search.",)
+        outcomes = count_outcomes(self._books.records)
+        self._summary = str(ScheduleReport(result.schedule, outcomes, result.stopped_because, notes))
+
+    def _first(self, ended: float) -> float:
+        # Before the first unit there are workers that start, which no schedule could help.
+        return min((entry.started for entry in self._hopper.log), default=ended)
+
+    def _result(self, because: str, ended: float, records: Sequence[TrialRecord]) -> ModelSelectionResult:
+        plan, log = self._plan, self._hopper.log
+        workers = [f"w{i}" for i in range(plan.backend.num_workers)]
         return ModelSelectionResult(
-            records=self._books.records,
+            records=records,
             objective=self._books.objective,
             direction=self._books.direction,
             others=self._books.objectives[1:],
             source=model_source(plan),
-            schedule=schedule,
+            schedule=schedule_summary(log, workers, self._first(ended), ended),
             schedule_log=log,
             stopped_because=because,
             directory=plan.directory,
         )
+
+
+def _as_it_stands(record: TrialRecord) -> TrialRecord:
+    """The record of a trial that was under way as that of one that has been stopped, so that its model can be used."""
+    return replace(record, status="STOPPED", reason="interrupted") if record.status in _UNDER_WAY else record
 
 
 def model_source(plan: SearchPlan) -> ModelSource:
