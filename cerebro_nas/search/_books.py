@@ -217,6 +217,7 @@ class Books:
             units_known=done + live_units,
             elapsed=elapsed,
             eta=self._eta(snapshot),
+            others=self.objectives[1:],
         )
 
     def _counts(self, snapshot: Snapshot) -> TrialCounts:

@@ -34,8 +34,9 @@ def leaderboard(
     active), `metric.<name>`, `cost.parameters`, `cost.flops`, `cost.latency_ms`, `cost.seconds`, `cost.epochs`,
     `cost.units` (see `TrialCost`), and `best_epoch`, the epoch (from 0) that score and metrics are of; `parent`, where
     a trial began with the weights of another one; with several objectives `pareto`: no other trial is as good in all of
-    them and better in one. Trials without a finite score follow those with one; failed and
-    rejected ones are last. Trials that tie stay in the order given.
+    them and better in one; `attrs["objectives"]` of the table has the names of all objectives. Trials without a finite
+    score follow those with one; failed and then rejected ones are last, in the same order among themselves. Trials that
+    tie stay in the order given.
 
     Args:
         records: the trials.
@@ -76,7 +77,9 @@ def leaderboard(
         columns["parent"] = pd.Series([r.parent or pd.NA for r in rows], dtype="string")
     if others:
         columns["pareto"] = pd.Series(_pareto(rows, metrics, [(objective, direction), *others]), dtype="bool")
-    return pd.DataFrame(columns)
+    table = pd.DataFrame(columns)
+    table.attrs["objectives"] = [objective, *(name for name, _ in others)]
+    return table
 
 
 def _pareto(
@@ -139,11 +142,10 @@ def _score(
 
 
 def _rank(record: TrialRecord, score: float, direction: Direction) -> tuple[int, float]:
-    if record.status_name in _FAILED:
-        return 2 + _FAILED.index(record.status_name), 0.0
+    bad = 2 * (1 + _FAILED.index(record.status_name)) if record.status_name in _FAILED else 0
     if not math.isfinite(score):
-        return 1, 0.0
-    return 0, -score if direction == "max" else score
+        return bad + 1, 0.0
+    return bad, -score if direction == "max" else score
 
 
 def _names(dicts: Sequence[dict[str, Any]]) -> list[str]:

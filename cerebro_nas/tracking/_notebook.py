@@ -110,7 +110,7 @@ def view_html(view: SearchView) -> str:
     extras = [f"{n} {word}" for n, word in said if n]
     extras += [f"{counts.rejected} rejected"] if counts.rejected else []
     lines = [
-        f"<b>{escape(view.project)}</b> {escape(view.tuner)}, {view.direction} {escape(view.objective)}",
+        f"<b>{escape(view.project)}</b> {escape(view.tuner)}, {escape(view.objectives_text())}",
         f"{bar}{share} done, {counts.running} running" + "".join(f", {extra}" for extra in extras),
         f"best {best}",
         f"units {view.units_done}/{view.units_known}, elapsed {format_duration(view.elapsed)}, "

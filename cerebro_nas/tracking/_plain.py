@@ -48,9 +48,9 @@ class PlainReporter:
         self._best = view.best
         self._elapsed = view.elapsed
         limit = "no limit of trials" if view.max_trials is None else f"up to {counted(view.max_trials, 'trial')}"
-        way = "maximise" if view.direction == "max" else "minimise"
+        objectives = view.objectives_text("maximise", "minimise")
         workers = counted(len(view.workers), "worker")
-        self._line(f"search {view.project}: {view.tuner}, {way} {view.objective}, {limit}, {workers}")
+        self._line(f"search {view.project}: {view.tuner}, {objectives}, {limit}, {workers}")
         if view.finished:
             self._line(f"resumed: {_progress(view)}")
 

@@ -19,13 +19,19 @@ if TYPE_CHECKING:
 
 _Column = list[str]
 _MAX_CELL = 24
+# What a reader looks for first: shown before all others, where they differ.
+_WANTED = ("learning_rate", "optimizer", "batch_size")
+# Objectives that are counts of the candidate.
+_COUNTS = ("parameters", "flops")
 
 
 def format_leaderboard(table: pd.DataFrame, top: int = 10, width: int | None = None) -> str:
     """Write the best trials as aligned text.
 
-    Hyperparameters that are the same in every trial are left out, the others get the shortest name that is still
-    unique; when the table is too wide, hyperparameters go from the right, and a last line says how many.
+    With several objectives there is a column for each of the others and one for the Pareto front, and where trials
+    began with the weights of others one for their parents. Hyperparameters that are the same in every trial are left
+    out, the others get the shortest name that is still unique; when the table is too wide, learning rate, optimizer and
+    batch size come before those with the most different values, and a last line says how many are missing.
 
     Args:
         table: what `leaderboard` returned.
@@ -39,15 +45,15 @@ def format_leaderboard(table: pd.DataFrame, top: int = 10, width: int | None = N
     fixed, costs = _fixed(shown), _costs(shown)
     varying = _varying(table)
     names = short_names(varying)
-    tuned = [_column(names[name], shown[f"hp.{name}"].tolist()) for name in varying]
-    kept = len(tuned)
-    while kept and _width(fixed + tuned[:kept] + costs) > limit:
-        kept -= 1
-    columns = fixed + tuned[:kept] + costs
+    tuned = {name: _column(names[name], shown[f"hp.{name}"].tolist()) for name in varying}
+    kept = sorted(varying, key=lambda name: _telling(table, name))
+    while kept and _width(fixed + [tuned[name] for name in kept] + costs) > limit:
+        kept.pop()
+    columns = fixed + [tuned[name] for name in varying if name in kept] + costs
     while len(columns) > 3 and _width(columns) > limit:
         columns.pop()
     lines = [line[:limit] for line in _align(columns)]
-    return "\n".join(lines + _footer(table, shown, len(tuned) - kept, limit))
+    return "\n".join(lines + _footer(table, shown, len(tuned) - len(kept), limit))
 
 
 def _fixed(shown: pd.DataFrame) -> list[_Column]:
@@ -56,11 +62,20 @@ def _fixed(shown: pd.DataFrame) -> list[_Column]:
         _column("trial", shown["trial"].tolist()),
         ["score", *(_score(value) for value in shown["score"].tolist())],
     ]
+    others = [name for name in shown.attrs.get("objectives", [])[1:] if f"metric.{name}" in shown]
+    for name in others:
+        columns.append([name, *(_objective(name, value) for value in shown[f"metric.{name}"].tolist())])
+    if "pareto" in shown:
+        columns.append(["pareto", *("yes" if value else "-" for value in shown["pareto"].tolist())])
     if set(shown["status"]) != {"COMPLETED"}:
         columns.append(_column("status", shown["status"].tolist()))
-    reasons = [telling_reason(s, r) for s, r in zip(shown["status"], shown["reason"], strict=True)]
+    # A table read from CSV has its empty reasons missing.
+    told = ["" if _missing(reason) else reason for reason in shown["reason"].tolist()]
+    reasons = [telling_reason(status, reason) for status, reason in zip(shown["status"], told, strict=True)]
     if any(reasons):
         columns.append(["reason", *reasons])
+    if "parent" in shown:
+        columns.append(_column("parent", shown["parent"].tolist()))
     return columns
 
 
@@ -76,6 +91,13 @@ def _varying(table: pd.DataFrame) -> list[str]:
     return [name for name in names if table[f"hp.{name}"].astype("object").map(_text).nunique() > 1]
 
 
+def _telling(table: pd.DataFrame, name: str) -> tuple[int, int]:
+    """Lower for hyperparameters that say more of a trial."""
+    tail = name.rpartition("/")[2]
+    values = int(table[f"hp.{name}"].astype("object").map(_text).nunique())
+    return _WANTED.index(tail) if tail in _WANTED else len(_WANTED), -values
+
+
 def _column(title: str, values: list[Any]) -> _Column:
     return [title, *(_text(value) for value in values)]
 
@@ -87,6 +109,10 @@ def _text(value: Any) -> str:
 
 def _score(value: float) -> str:
     return "-" if _missing(value) else format_metric(value)
+
+
+def _objective(name: str, value: float) -> str:
+    return format_count(value) if name in _COUNTS and not _missing(value) else _score(value)
 
 
 def _missing(value: Any) -> bool:
@@ -101,7 +127,7 @@ def _width(columns: list[_Column]) -> int:
 
 def _align(columns: list[_Column]) -> list[str]:
     widths = [max(map(len, column)) for column in columns]
-    left = [column[0] in ("trial", "status", "reason") for column in columns]
+    left = [column[0] in ("trial", "status", "reason", "parent") for column in columns]
     lines = []
     for row in range(len(columns[0])):
         cells = [

@@ -107,6 +107,7 @@ class SearchView:
         units_done: units committed; `units_known` is the total of all trials known so far.
         elapsed: seconds since the search began, earlier sessions included.
         eta: seconds that are left by the estimate of the search, None when there is none yet.
+        others: further objectives, each with its direction.
     """
 
     project: str
@@ -123,3 +124,9 @@ class SearchView:
     units_known: int = 0
     elapsed: float = 0.0
     eta: float | None = None
+    others: tuple[tuple[str, Direction], ...] = ()
+
+    def objectives_text(self, maximise: str = "max", minimise: str = "min") -> str:
+        """All objectives with the way of each: `max val_accuracy, min flops`."""
+        every = ((self.objective, self.direction), *self.others)
+        return ", ".join(f"{maximise if way == 'max' else minimise} {name}" for name, way in every)

@@ -169,6 +169,9 @@ def test_measures_of_a_candidate_are_metrics_where_they_are_objectives() -> None
         epochs=3,
         num_workers=1,
     )
+    hopper = Hopper(SHARDS, num_workers=1)
+    view = books.view(hopper.snapshot(), 0.0)
+    assert (view.objective, view.others) == ("val_accuracy", (("latency_ms", "min"), ("flops", "min")))
     books.open("a", {}, TrialCost(parameters=10, flops=20))
     assert books.with_measures("a", {"val_accuracy": 0.5}) == {"val_accuracy": 0.5, "flops": 20.0}
     evaluation = Unit("a", "evaluate", 0, Shard("valid", 0))

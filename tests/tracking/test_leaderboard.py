@@ -110,6 +110,80 @@ def test_text_drops_constant_columns_and_fits() -> None:
     assert "more hyperparameters" in narrow
 
 
+def test_failed_trials_are_ranked_by_what_they_reached() -> None:
+    failed = [record(name, values, "FAILED", "oom") for name, values in {"a": [], "b": [0.2], "c": [0.4]}.items()]
+    records = [*failed, record("d", [0.1]), record("r", [], "REJECTED"), record("e", [0.3], "FAILED")]
+    assert leaderboard(records, "val_accuracy", "max")["trial"].tolist() == ["d", "c", "e", "b", "a", "r"]
+    assert leaderboard(records, "val_accuracy", "min")["trial"].tolist() == ["d", "b", "e", "c", "a", "r"]
+
+
+def heirs() -> list[TrialRecord]:
+    sizes = {"a": (0.9, 2e6, ""), "b": (0.8, 3e6, "a"), "c": (0.7, 1e6, "b")}
+    return [
+        TrialRecord(name, "COMPLETED", history=({"val_accuracy": value, "flops": flops, "loss": 1.0},), parent=parent)
+        for name, (value, flops, parent) in sizes.items()
+    ]
+
+
+def test_text_shows_every_objective_the_pareto_front_and_parents() -> None:
+    table = leaderboard(heirs(), "val_accuracy", "max", others=[("flops", "min")])
+    lines = [line.split() for line in format_leaderboard(table, width=100).splitlines()]
+    assert lines[0][:6] == ["#", "trial", "score", "flops", "pareto", "parent"]
+    assert [line[:6] for line in lines[1:]] == [
+        ["1", "a", "0.9000", "2.0M", "yes", "-"],
+        ["2", "b", "0.8000", "3.0M", "-", "a"],
+        ["3", "c", "0.7000", "1.0M", "yes", "b"],
+    ]
+
+
+def test_text_where_nothing_has_been_measured() -> None:
+    table = leaderboard([record("a", [], "FAILED", "oom")], "val_accuracy", "max", others=[("flops", "min")])
+    assert format_leaderboard(table, width=100).splitlines()[1].split()[:5] == ["1", "a", "-", "-", "FAILED"]
+
+
+def test_text_of_one_objective_has_no_such_columns() -> None:
+    records = [record("a", [0.5]), record("b", [0.6])]
+    head = format_leaderboard(leaderboard(records, "val_accuracy", "max"), width=100).splitlines()[0]
+    assert head.split() == ["#", "trial", "score", "params", "epochs", "time"]
+
+
+def test_objectives_of_a_table_outlive_a_file(tmp_path: Path) -> None:
+    table = leaderboard(heirs(), "val_accuracy", "max", others=[("loss", "min")])
+    save_leaderboard(table, tmp_path / "table.parquet")
+    assert "loss" in format_leaderboard(pd.read_parquet(tmp_path / "table.parquet"), width=100).splitlines()[0]
+    # CSV has no place to say which metrics were objectives.
+    save_leaderboard(table, tmp_path / "table.csv")
+    assert "pareto" in format_leaderboard(pd.read_csv(tmp_path / "table.csv"), width=100).splitlines()[0]
+
+
+def test_text_prefers_the_hyperparameters_that_tell_most() -> None:
+    records = [
+        TrialRecord(
+            f"{number}",
+            "COMPLETED",
+            hyperparameters={
+                "dense_block_1/use_batchnorm": number > 2,
+                "dense_block_1/activation": "relu" if number else "tanh",
+                "dense_block_1/units_of_layer": 16 * number,
+                "optimizer": "adam" if number else "sgd",
+                "learning_rate": 0.001 if number else 0.01,
+                "batch_size": 32,
+            },
+            metrics={"val_accuracy": 0.5},
+        )
+        for number in range(6)
+    ]
+    table = leaderboard(records, "val_accuracy", "max")
+
+    def head(width: int) -> list[str]:
+        return format_leaderboard(table, width=width).splitlines()[0].split()[3:-3]
+
+    assert head(200) == ["use_batchnorm", "activation", "units_of_layer", "optimizer", "learning_rate"]
+    assert head(80) == ["units_of_layer", "optimizer", "learning_rate"]
+    assert head(66) == ["optimizer", "learning_rate"]
+    assert format_leaderboard(table, width=66).splitlines()[-1] == "(3 more hyperparameters)"
+
+
 def test_equal_names_keep_as_much_of_their_path_as_tells_them_apart() -> None:
     records = [
         TrialRecord("a", "COMPLETED", hyperparameters={"b1/units": 1, "b2/units": 2, "b1/rate": 0.1}),

@@ -64,6 +64,11 @@ def test_a_cell_that_is_run_again_gets_its_own_panel(shown: list[tuple[dict[str,
     assert shown[0][1] != shown[1][1]
 
 
+def test_all_objectives_are_named(shown: list[tuple[dict[str, str], str, bool]]) -> None:
+    NotebookReporter().open(replace(VIEW, others=(("flops", "min"), ("a<b", "max"))))
+    assert "greedy, max val_accuracy, min flops, max a&lt;b<" in shown[0][0]["text/html"]
+
+
 def test_what_is_said_before_the_panel_is_there_is_in_it(shown: list[tuple[dict[str, str], str, bool]]) -> None:
     reporter = NotebookReporter()
     reporter.message("trial 3 failed while going on")

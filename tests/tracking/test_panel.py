@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -52,6 +53,11 @@ def test_everything_asked_for_is_there() -> None:
         "w1         1  50% 0001 e2 train 1",
     ):
         assert piece in text
+
+
+def test_all_objectives_are_named() -> None:
+    view = replace(make_view(1, 1), others=(("flops", "min"), ("latency_ms", "min")))
+    assert "digits | greedy | max val_accuracy, min flops, min latency_ms" in text_of(view, 100, 24)
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (44, 24), (20, 12), (12, 12)])

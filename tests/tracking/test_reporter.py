@@ -156,6 +156,12 @@ def test_plain_shows_some_rejected_trials_and_counts_them_all() -> None:
     ]
 
 
+def test_plain_names_all_objectives() -> None:
+    out = io.StringIO()
+    PlainReporter(out).open(replace(VIEW, others=(("flops", "min"), ("val_auc", "max"))))
+    assert "greedy, maximise val_accuracy, minimise flops, maximise val_auc, up to" in out.getvalue()
+
+
 def test_plain_speaks_of_one_trial_in_the_singular() -> None:
     out = io.StringIO()
     PlainReporter(out).open(replace(VIEW, max_trials=1, workers=VIEW.workers[:1]))
