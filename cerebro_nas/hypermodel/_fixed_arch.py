@@ -10,10 +10,12 @@ from typing import Any
 
 from cerebro_nas import search
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.tracking import make_reporter
 
 if TYPE_CHECKING:
     import keras_tuner
 
+    from cerebro_nas.results import ModelSelectionResult
     from cerebro_nas.search_space import SearchSpace
 
 # They would end this search, or a good trial of it, for what was said of another one.
@@ -52,32 +54,62 @@ def check_arguments(choices: Mapping[str, Any], architecture: Any) -> dict[str, 
     return found
 
 
+def architecture_of(
+    known: keras_tuner.HyperParameters,
+    architecture: Mapping[str, Any] | None,
+    before: ModelSelectionResult | None,
+    seed: int,
+    verbose: Any,
+) -> dict[str, Any]:
+    """The values of one architecture.
+
+    Args:
+        known: the complete space.
+        architecture: values of hyperparameters, the others take their defaults; None: those of the best trial of a
+            search, or random ones, which are then shown.
+        before: result of that search, None where there was none.
+        seed: of the random ones.
+        verbose: as `make_reporter` takes it.
+
+    Raises:
+        ConfigError: the graph has no such hyperparameter, or its value is of another kind.
+    """
+    if architecture is None and before is not None:
+        architecture = before.best_model.hyperparameters
+    if architecture is not None:
+        return _completed(known, architecture)
+    found = search.random_architecture(known, seed)
+    shown = {name: value for name, value in found.items() if name not in _TRAINING}
+    # Plain, as this comes before the search whose display would show it.
+    make_reporter(2 if verbose else 0).message(
+        f"There was no search before whose best architecture could be taken. A random one is, by seed={seed}: {shown}. "
+        "Pass `architecture` to choose another."
+    )
+    return found
+
+
 def space_of_one(
     space: SearchSpace,
-    hyperparameters: keras_tuner.HyperParameters | None,
-    architecture: Mapping[str, Any] | None,
+    known: keras_tuner.HyperParameters,
+    architecture: Mapping[str, Any],
     choices: Mapping[str, list[Any] | None],
-    seed: int,
 ) -> tuple[keras_tuner.HyperParameters, int]:
     """The entries that leave nothing free but the training, and how many combinations of it there are.
 
     Args:
         space: configured for the data.
-        hyperparameters: what the user has replaced of the graph's.
-        architecture: values of hyperparameters, the others take their defaults; None: random ones.
+        known: the complete space, with what the user has replaced of the graph's.
+        architecture: what `architecture_of` returned.
         choices: what `check_arguments` returned.
-        seed: of the random ones.
 
     Raises:
-        ConfigError: the graph has no such hyperparameter, or its value is of another kind.
+        ConfigError: the graph has no such optimizer.
     """
     import keras_tuner
 
-    known = space.explore(hyperparameters)
-    values = search.random_architecture(known, seed) if architecture is None else _completed(known, architecture)
     if choices["batch_size"] is None and all(hp.name != "batch_size" for hp in known.space):
         choices = {**choices, "batch_size": [_BATCH_SIZE]}
-    entries, count = search.fixed_arch_space(known, values, choices)
+    entries, count = search.fixed_arch_space(known, architecture, choices)
     # The complete space has parts that this architecture does not: of three layers' units one has but the first's.
     used = {hp.name for hp in space.explore(entries, warn_unused=False).space}
     kept = keras_tuner.HyperParameters()

@@ -18,6 +18,7 @@ from cerebro_nas.hypermodel._checks import max_trials_of
 from cerebro_nas.hypermodel._checks import need_tensorflow
 from cerebro_nas.hypermodel._checks import objective_of
 from cerebro_nas.hypermodel._fitted import Fitted
+from cerebro_nas.hypermodel._fixed_arch import architecture_of
 from cerebro_nas.hypermodel._fixed_arch import check_arguments
 from cerebro_nas.hypermodel._fixed_arch import settings_of_one
 from cerebro_nas.hypermodel._fixed_arch import space_of_one
@@ -171,7 +172,7 @@ class HyperHyperModel(Fitted):
         force_fields: Sequence[str] | None = None,
         **options: Any,
     ) -> None:
-        """Choose the search algorithm.
+        """Choose the search algorithm. What a call leaves out stays as it was said before, all but `options`.
 
         Args:
             tuner: `"greedy"`, `"random"`, `"grid"`, `"bayesian"`, `"tpe"`, `"multivariate_tpe"`, `"cmaes"`, `"sobol"`,
@@ -341,7 +342,7 @@ class HyperHyperModel(Fitted):
             learning_rate: learning rates; None: all of the graph's.
             batch_size: rows per step; None: those of `hyperparameters` where it has a `batch_size`, else 32.
             architecture: values of hyperparameters, the others take their defaults; None: those of the best trial of
-                the last search, or of a random architecture where there was none.
+                the last search, or of a random architecture, which is told, where there was none.
             epochs: see `fit`.
             callbacks: see `fit`.
             verbose: see `fit`.
@@ -350,19 +351,18 @@ class HyperHyperModel(Fitted):
         Raises:
             ConfigError: an argument cannot be used.
         """
-        self._bound("fixed_arch_search")
+        shown = self._bound("fixed_arch_search").verbose if verbose is None else verbose
+        search.check_verbose(shown)
         asked = {"optimizer": optimizer, "learning_rate": learning_rate, "batch_size": batch_size}
         choices = check_arguments(asked, architecture)
-        if verbose is not None:
-            search.check_verbose(verbose)
         arguments = search.make_fit_arguments(batch_size=32, epochs=epochs, input_shape=input_shape)
         search.split_callbacks(callbacks, arguments.patience)
         if self._prepared is None:
             self.sys_setup(df, input_shape=input_shape, epochs=arguments.epochs)
-        if architecture is None and self._result is not None:
-            architecture = self._result.best_model.hyperparameters
         before, found = self._settings, self._result
-        overrides, count = space_of_one(self._space, before.hyperparameters, architecture, choices, self._seed)
+        known = self._space.explore(before.hyperparameters)
+        values = architecture_of(known, architecture, found, self._seed, shown)
+        overrides, count = space_of_one(self._space, known, values, choices)
         self._settings = settings_of_one(before, self._objective(before), overrides, count)
         try:
             return self.fit(df, 32, epochs, callbacks, verbose, input_shape)

@@ -210,6 +210,22 @@ def test_without_a_search_it_takes_a_random_architecture_which_follows_from_the_
 
 
 @pytest.mark.spark
+@pytest.mark.parametrize("verbose", [0, 1])
+def test_a_random_architecture_is_told(
+    make: Make, df: DataFrame, verbose: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training: dict[str, Any] = {"optimizer": ["sgd"], "learning_rate": [0.1], "epochs": 1, "verbose": verbose}
+    model = make()
+    found = model.fixed_arch_search(df, **training).best_model.hyperparameters
+    told = [line for line in capsys.readouterr().out.splitlines() if "A random one is, by seed=3: " in line]
+    assert len(told) == verbose
+    assert all(f"'{name}': {found[name]!r}" in line for name in (LAYERS, UNITS.format(0)) for line in told)
+    model.fixed_arch_search(df, **training)
+    make(project_name="given").fixed_arch_search(df, architecture={LAYERS: 1}, **training)
+    assert "random" not in capsys.readouterr().out
+
+
+@pytest.mark.spark
 def test_batch_sizes_of_the_search_are_tried_where_none_are_given(make: Make, df: DataFrame) -> None:
     model = make()
     entries = keras_tuner.HyperParameters()
