@@ -23,8 +23,9 @@ class AshaOracle(RungedOracle):
     `1 / factor` of those that have got to its rung; if there is none, it begins a new trial. Trials that failed are
     the worst of the rung that they were on their way to.
 
-    The rungs are at `min_resource`, `factor` times as much and so on; the last is at `max_resource`. Of a short search
-    no trial might get there: when there is nothing else to do, the best of the highest rung goes on to the end.
+    The rungs are at `min_resource`, `factor` times as much and so on; the last is at `max_resource`, in place of the
+    highest power that is not beyond it (with a factor of 3: 1, 3, 9 of 9, and 1, 3, 18 of 18). Of a short search no
+    trial might get there: when there is nothing else to do, the best of the highest rung goes on to the end.
 
     Args:
         min_resource: epochs (or visits to training shards) up to the first rung.

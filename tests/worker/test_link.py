@@ -443,7 +443,7 @@ GOOD = StateHeader("t", 3, 5)
         ([_batch(None)], GOOD),
         ([_batch()], GOOD),
         ([_batch(b"st", b"ate")], GOOD),
-        ([pa.record_batch({"a": [1]})], GOOD),
+        ([pa.record_batch([pa.array([1])], ["a"])], GOOD),
     ],
 )
 def test_a_peer_that_lies_is_no_source(batches: list[Any], header: Any) -> None:
