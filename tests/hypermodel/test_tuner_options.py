@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -105,6 +107,30 @@ def _curve(unit: Unit, spec: CandidateSpec) -> dict[str, float]:
     """The trial's number says how good it is: 0.9, 0.7, 0.5, ..., whatever the epoch."""
     accuracy = 0.9 - 0.2 * int(unit.trial)
     return {"loss": 1.0 - accuracy, "accuracy": accuracy}
+
+
+# --- one call after another -------------------------------------------------------------------------------------------
+
+
+def _bindings_of_readme() -> list[str]:
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    lines = [ast.unparse(node) for block in blocks for node in ast.parse(block).body]
+    return [line for line in lines if line.startswith(("hp = ", "hp.", "am.tuner_bind("))]
+
+
+@pytest.mark.spark
+def test_what_the_readme_binds_can_be_bound_one_after_the_other(make: Make) -> None:
+    """The second call leaves out what the first one fixed, and that stays."""
+    model = make()
+    names = {"am": model, "HyperParameters": keras_tuner.HyperParameters}
+    calls = _bindings_of_readme()
+    assert sum(call.startswith("am.") for call in calls) == 2
+    for call in calls:
+        exec(call, names)  # noqa: S102 - it is our own README
+    model.tuner_bind(max_trials=2, **model._settings.tuner_options)
+    board = model.fit_on_prepared_data(epochs=1).leaderboard()
+    assert board["hp.learning_rate"].tolist() == [0.0001] * 2
 
 
 # --- batch sizes ------------------------------------------------------------------------------------------------------
