@@ -54,7 +54,7 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], force: Collect
     differing: list[str] = []
     hints: set[str] = set()
     for field in (*NEVER_FORCED, *FORCEABLE):
-        lines = list(differences(field, before.get(field), now.get(field)))
+        lines = list(_lines(field, before.get(field), now.get(field)))
         raised = field == "epochs" and _is_raised(before.get(field), now.get(field))
         if not lines or raised or (field in force and field in FORCEABLE):
             continue
@@ -145,6 +145,19 @@ def identity_of(session: Mapping[str, Any]) -> str:
     if not isinstance(found, str) or not re.fullmatch("[0-9a-f]{1,32}", found):
         raise CorruptStateError(_NOT_SAID)
     return found
+
+
+def _lines(field: str, before: Any, now: Any) -> Iterator[str]:
+    if field == "objective" and before != now and isinstance(before, Mapping) and isinstance(now, Mapping):
+        # Part by part it would say nothing where there was one objective, and are several now.
+        yield f"- objective: it began with {_goals(before)}. Received: {_goals(now)}"
+    else:
+        yield from differences(field, before, now)
+
+
+def _goals(described: Mapping[str, Any]) -> str:
+    goals = [goal for goal in described.values() if isinstance(goal, Mapping)] or [described]
+    return ", ".join(f"{goal.get('name')!r} ({goal.get('direction')})" for goal in goals)
 
 
 def _is_raised(before: Any, now: Any) -> bool:

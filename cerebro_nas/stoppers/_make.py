@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 from cerebro_nas.errors import ConfigError
@@ -34,7 +35,9 @@ def _one(value: Any, name: str) -> Stopper:
         return value
     if isinstance(value, str) and value in _NAMED:
         return _NAMED[value]()
+    near = difflib.get_close_matches(value, _NAMED, n=1) if isinstance(value, str) else []
+    hint = f"Did you mean {near[0]!r}?" if near else "Pass one, a list of them, or None."
     raise ConfigError(
         f"`{name}` must be rules such as `MedianStopper()`, or their names: {', '.join(map(repr, _NAMED))}. "
-        f"Received: {name}={value!r}. Pass one, a list of them, or None."
+        f"Received: {name}={value!r}. {hint}"
     )

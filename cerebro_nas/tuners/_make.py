@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from collections.abc import Collection
 from importlib import import_module
 from typing import Any
 from typing import get_args
@@ -59,6 +60,13 @@ _NO_OPTIONS = {
     *("self", "kwargs", "objective", "max_trials", "hyperparameters", "seed", "max_resource", "parallelism"),
     *("allow_new_entries", "tune_new_entries", "max_retries_per_trial", "max_consecutive_failed_trials"),
 }
+# What `tuner_bind` takes beside the options of a tuner: a slip in one of them arrives here as an option.
+_OF_TUNER_BIND = (
+    *("tuner", "hyperparameters", "objective", "max_trials", "overwrite", "parallelism", "project_name", "directory"),
+    *("max_model_size", "seed", "visit_order", "unit_timeout", "time_budget", "max_epochs_total", "target", "stoppers"),
+    *("max_flops", "max_latency_ms", "force_fields"),
+)
+_NEAR = 0.7
 _UNKNOWN_EPOCHS = 3**12
 """Epochs to check the options of a tuner with, before `fit` says how many there are: enough for any of them."""
 
@@ -117,7 +125,7 @@ def make_tuner(
     if exploration is not None:
         options["exploration"] = exploration
     unknown = [key for key in options if key not in known]
-    _refuse(unknown, f"that the tuner {name!r} takes ({', '.join(sorted(known))})")
+    _refuse(unknown, f"that the tuner {name!r} takes ({', '.join(sorted(known))})", known)
     check_initial(options.get("initial_hps") or (), hyperparameters)
     arguments: dict[str, Any] = {
         "objective": make_objective("val_loss" if objective is None else objective),
@@ -217,8 +225,10 @@ def _check_seed(seed: int | None) -> int | None:
     return seed
 
 
-def _refuse(names: list[str], expectation: str) -> None:
+def _refuse(names: list[str], expectation: str, known: Collection[str] = ()) -> None:
     if names:
-        raise ConfigError(
-            f"Option `{names[0]}` should be one {expectation}. Received: {', '.join(names)}. Remove what is not needed."
-        )
+        near = difflib.get_close_matches(names[0], [*known, *_OF_TUNER_BIND], n=1, cutoff=_NEAR)
+        hint = "Remove what is not needed."
+        if near:
+            hint = f"Did you mean {near[0]!r}{'' if near[0] in known else ', which `tuner_bind` itself takes'}?"
+        raise ConfigError(f"Option `{names[0]}` should be one {expectation}. Received: {', '.join(names)}. {hint}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -127,12 +128,26 @@ def test_arguments_of_the_constructor(make: Make, arguments: dict[str, Any], tol
         ({"objective": "val_acuracy"}, "Received: objective='val_acuracy'"),
         ({"parallelism": 0}, "Received: parallelism=0"),
         ({"parallelism": 8, "max_trials": 3}, "`parallelism` must be at most `max_trials`"),
-        ({"hyperparameter": None}, "hyperparameter"),
+        ({"hyperparameter": None}, "Did you mean 'hyperparameters', which `tuner_bind` itself takes?"),
+        ({"tuner": "random", "max_trial": 3}, "Did you mean 'max_trials', which `tuner_bind` itself takes?"),
+        ({"tuner": "hyperband", "facter": 3}, "Did you mean 'factor'?"),
+        ({"tuner": "random", "factor": 3}, "Received: factor. Remove what is not needed."),
+        ({"stoppers": "medain"}, "Received: stoppers='medain'. Did you mean 'median'?"),
+        ({"stoppers": ["median", "learningcurve"]}, "Did you mean 'learning_curve'?"),
     ],
 )
 def test_arguments_of_tuner_bind(make: Make, arguments: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(told)):
         make().tuner_bind(**arguments)
+
+
+@pytest.mark.case(32)
+def test_every_argument_of_tuner_bind_is_suggested(make: Make) -> None:
+    own = [name for name in inspect.signature(HyperHyperModel.tuner_bind).parameters if name not in ("self", "options")]
+    for name in own:
+        slip: dict[str, Any] = {f"{name}_": 1}
+        with pytest.raises(ConfigError, match=f"Did you mean '{name}', which `tuner_bind` itself takes"):
+            make().tuner_bind(**slip)
 
 
 @pytest.mark.case(32)

@@ -318,7 +318,7 @@ def test_another_search_of_the_name_is_refused(spark: SparkSession, fitted: Fitt
     with pytest.raises(ResumeMismatchError, match=r"graph: dense_block_\d.num_layers: it began with 1. Received: 2\n"):
         search(wider).fit(digits.train, epochs=2, input_shape=SHAPE)
     with pytest.raises(
-        ResumeMismatchError, match="objective: name: it began with 'val_accuracy'. Received: 'val_loss'"
+        ResumeMismatchError, match=r"objective: it began with 'val_accuracy' \(max\). Received: 'val_loss' \(min\)"
     ):
         search(_dense(), "val_loss").fit(digits.train, epochs=2, input_shape=SHAPE)
     with pytest.raises(ResumeMismatchError, match="data: source: it began with '.* rows .*'. Received"):

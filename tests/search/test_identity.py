@@ -57,10 +57,23 @@ def test_every_difference_is_named() -> None:
     text = str(caught.value)
     assert "- graph: conv_block_1.kernel_size: it began with 3. Received: 5" in text
     assert "- graph: dense.units: it began with 'nothing'. Received: 8" in text
-    assert "- objective: name: it began with 'val_accuracy'. Received: 'val_loss'" in text
+    assert "- objective: it began with 'val_accuracy' (max). Received: 'val_loss' (min)\n" in text
     assert "- batch_size: it began with 32. Received: 64" in text
     assert "overwrite=True" in text
     assert "filters" not in text
+
+
+def test_objectives_are_named_however_many_there_are() -> None:
+    several = {"0": BEFORE["objective"], "1": {"name": "parameters", "direction": "min"}}
+    named = "'val_accuracy' (max), 'parameters' (min)"
+    with pytest.raises(ResumeMismatchError) as caught:
+        check_same(BEFORE, _with(objective=several))
+    assert f":\n- objective: it began with 'val_accuracy' (max). Received: {named}\n" in str(caught.value)
+    with pytest.raises(ResumeMismatchError) as caught:
+        check_same(_with(objective=several), BEFORE)
+    assert f":\n- objective: it began with {named}. Received: 'val_accuracy' (max)\n" in str(caught.value)
+    with pytest.raises(ResumeMismatchError, match="began with 3. Received"):
+        check_same(_with(objective=3), BEFORE)
 
 
 @pytest.mark.parametrize("field", ["graph", "objective", "data"])
