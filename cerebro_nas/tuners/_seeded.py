@@ -12,11 +12,13 @@ from typing import Any
 import keras_tuner
 import numpy as np
 
+from cerebro_nas.errors import ConfigError
 from cerebro_nas.tuners._enumerate import next_values
 from cerebro_nas.tuners._pareto import losses
 from cerebro_nas.tuners._stages import Proposal
 from cerebro_nas.tuners._stages import Stage
 from cerebro_nas.tuners._stages import Values
+from cerebro_nas.tuners._tree import is_active
 
 RUNNING = "RUNNING"
 IDLE = "IDLE"
@@ -230,7 +232,21 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]  # KerasTuner ship
         if self._proposed < len(self.starts) and self.is_new(self.starts[self._proposed]):
             return Proposal(dict(self.starts[self._proposed]))
         found = self.propose()
-        return Proposal(found) if isinstance(found, dict) else found
+        proposal = Proposal(found) if isinstance(found, dict) else found
+        if proposal is not None:
+            self._check_complete(proposal.values)
+        return proposal
+
+    def _check_complete(self, values: Values) -> None:
+        """Make sure that a class of somebody's own names what is there: a wrong name would be a default, silently."""
+        wanted = {hp.name for hp in self.hyperparameters.space if is_active(hp, values)}
+        if wanted != values.keys():
+            odd = sorted(wanted ^ values.keys())
+            raise ConfigError(
+                f"`propose` of {type(self).__name__} should give each active hyperparameter a value, and no others. "
+                f"Received: {values}, which is wrong about {', '.join(map(repr, odd))}. `complete` and "
+                "`complete_randomly` fill in what is missing."
+            )
 
     def _values(self, trial_id: str) -> Values:
         values: Values = self.trials[trial_id].hyperparameters.values

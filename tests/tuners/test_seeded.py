@@ -6,6 +6,7 @@ from typing import Any
 import keras_tuner
 import pytest
 
+from cerebro_nas.errors import ConfigError
 from cerebro_nas.tuners import Exhausted
 from cerebro_nas.tuners import TrialSuggestion
 from cerebro_nas.tuners import Tuner
@@ -224,4 +225,16 @@ def test_a_starting_configuration_that_was_tried_meanwhile_is_skipped() -> None:
     assert asked(tuner).values == {"units": 7}
 
     assert asked(tuner).values["units"] not in (1, 7)
+    tuner.close()
+
+
+@pytest.mark.parametrize("values", [{}, {"unts": 1}, {"units": 3, "rate": 0.1}])
+def test_values_of_other_names_are_refused(values: dict[str, Any]) -> None:
+    class Mistaken(SeededOracle):
+        def propose(self) -> dict[str, Any] | None:
+            return dict(values)
+
+    tuner = tuner_of(Mistaken(objective="val_loss", hyperparameters=units_space(), seed=3), 6)
+    with pytest.raises(ConfigError, match="`propose` of Mistaken should give each active hyperparameter a value"):
+        tuner.ask()
     tuner.close()
