@@ -10,6 +10,8 @@ from typing import Any
 
 from cerebro_nas import search
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.hypermodel._fixed_arch_space import fixed_arch_space
+from cerebro_nas.hypermodel._fixed_arch_space import random_architecture
 from cerebro_nas.tracking import make_reporter
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def check_arguments(choices: Mapping[str, Any], architecture: Any) -> dict[str, 
         )
     found = {name: None if given is None else _listed(name, given) for name, given in choices.items()}
     # Which optimizers there are, the graph says, and it needs data to be built.
-    search.fixed_arch_space(keras_tuner.HyperParameters(), {}, {**found, "optimizer": None})
+    fixed_arch_space(keras_tuner.HyperParameters(), {}, {**found, "optimizer": None})
     return found
 
 
@@ -78,7 +80,7 @@ def architecture_of(
         architecture = before.best_model.hyperparameters
     if architecture is not None:
         return _completed(known, architecture)
-    found = search.random_architecture(known, seed)
+    found = random_architecture(known, seed)
     shown = {name: value for name, value in found.items() if name not in _TRAINING}
     # Plain, as this comes before the search whose display would show it.
     make_reporter(2 if verbose else 0).message(
@@ -109,7 +111,7 @@ def space_of_one(
 
     if choices["batch_size"] is None and all(hp.name != "batch_size" for hp in known.space):
         choices = {**choices, "batch_size": [_BATCH_SIZE]}
-    entries, count = search.fixed_arch_space(known, architecture, choices)
+    entries, count = fixed_arch_space(known, architecture, choices)
     # The complete space has parts that this architecture does not: of three layers' units one has but the first's.
     used = {hp.name for hp in space.explore(entries, warn_unused=False).space}
     kept = keras_tuner.HyperParameters()

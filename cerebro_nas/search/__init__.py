@@ -6,8 +6,6 @@ from cerebro_nas.search._budgets import Budgets
 from cerebro_nas.search._claim import SearchClaim
 from cerebro_nas.search._driver import SearchDriver
 from cerebro_nas.search._driver import SearchParts
-from cerebro_nas.search._fixed_arch import fixed_arch_space
-from cerebro_nas.search._fixed_arch import random_architecture
 from cerebro_nas.search._identity import FORCEABLE
 from cerebro_nas.search._identity import began_with
 from cerebro_nas.search._identity import check_data
@@ -55,13 +53,11 @@ __all__ = [
     "check_same",
     "check_verbose",
     "describe_search",
-    "fixed_arch_space",
     "identity_of",
     "make_fit_arguments",
     "make_resources",
     "num_train_shards",
     "prepare",
-    "random_architecture",
     "refuse_unknown",
     "replay",
     "run_search",
