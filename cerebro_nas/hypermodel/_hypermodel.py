@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
 
 from cerebro_nas import search
-from cerebro_nas.errors import CerebroNasError
-from cerebro_nas.errors import ConfigError
 from cerebro_nas.hypermodel._checks import check_hyperparameters
-from cerebro_nas.hypermodel._checks import check_oracle
-from cerebro_nas.hypermodel._checks import is_oracle
-from cerebro_nas.hypermodel._checks import max_trials_of
 from cerebro_nas.hypermodel._checks import need_tensorflow
-from cerebro_nas.hypermodel._checks import objective_of
-from cerebro_nas.hypermodel._fitted import Fitted
 from cerebro_nas.hypermodel._fixed_arch import architecture_of
 from cerebro_nas.hypermodel._fixed_arch import check_arguments
 from cerebro_nas.hypermodel._fixed_arch import settings_of_one
 from cerebro_nas.hypermodel._fixed_arch import space_of_one
+from cerebro_nas.hypermodel._searching import Searching
+from cerebro_nas.hypermodel._searching import seed_of
 from cerebro_nas.results import ModelSelectionResult
-from cerebro_nas.tracking import configure_logging
 from cerebro_nas.tracking import load_tensorflow
 from cerebro_nas.tracking import quiet_libraries
 
@@ -34,18 +27,12 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from cerebro_nas.backend import Backend
-    from cerebro_nas.data import PreparedData
-    from cerebro_nas.search import FitArguments
-    from cerebro_nas.search import SearchPlan
-    from cerebro_nas.search_space import SearchSpace
     from cerebro_nas.storage import Store
-    from cerebro_nas.tuners import Tuner
 
-_DEFAULT_SEED = 0
 _CONSTRUCTOR = ("project_name", "max_trials", "directory", "objective", "tuner", "overwrite", "max_model_size", "seed")
 
 
-class HyperHyperModel(Fitted):
+class HyperHyperModel(Searching):
     """A search over a graph of AutoKeras blocks, on data in Spark.
 
     The order of calls is: this constructor, `resource_bind`, `tuner_bind` (optional), `fit`. Arguments that both the
@@ -89,8 +76,8 @@ class HyperHyperModel(Fitted):
         load_tensorflow()
         from cerebro_nas.search_space import SearchSpace
 
-        self._settings = search.Settings()
-        self._settings.update(
+        settings = search.Settings()
+        settings.update(
             project_name=project_name,
             max_trials=max_trials,
             directory=directory,
@@ -100,13 +87,8 @@ class HyperHyperModel(Fitted):
             seed=seed,
             max_model_size=max_model_size,
         )
-        self._settings.check()
-        self._graph = (inputs, outputs)
-        self._space: SearchSpace = SearchSpace(inputs, outputs, seed=self._seed, max_model_size=max_model_size)
-        self._resources: search.Resources | None = None
-        self._tuner: Tuner | None = None
-        self._prepared: PreparedData | None = None
-        self._result: ModelSelectionResult | None = None
+        settings.check()
+        super().__init__(SearchSpace(inputs, outputs, seed=seed_of(settings), max_model_size=max_model_size), settings)
 
     # --- what to run on, and how to search ------------------------------------------------------------------------
 
@@ -390,210 +372,6 @@ class HyperHyperModel(Fitted):
         self.tuner.search_space_summary()
         return self.tuner.oracle.get_space()
 
-    # --- using the result -----------------------------------------------------------------------------------------
-
-    @property
-    def tuner(self) -> Tuner:
-        """The tuner of the last search, with `search_space_summary()` and `results_summary()`."""
-        if self._tuner is None:
-            raise ConfigError("The tuner has no search space yet. Call `fit` (or `sys_setup`) first.")
-        return self._tuner
-
-    @property
-    def objective(self) -> Any:
-        """What is optimised."""
-        return self._objective(self._settings)
-
-    @property
-    def max_trials(self) -> int | None:
-        """Trials at most; None: as many as a grid has."""
-        return max_trials_of(self._settings)
-
-    @property
-    def project_name(self) -> str:
-        """Name of the search."""
-        return str(self._settings.project_name)
-
-    @property
-    def directory(self) -> str:
-        """Directory of the search's files."""
-        given = self._settings.directory
-        if given is not None:
-            return f"{given}/{self.project_name}"
-        return self._bound("directory").store.runs_url(self.project_name)
-
     def __repr__(self) -> str:
         bound = "bound" if self._resources is not None else "not bound"
         return f"HyperHyperModel(project_name={self.project_name!r}, resources {bound}, max_trials={self.max_trials})"
-
-    # --- inside ---------------------------------------------------------------------------------------------------
-
-    @property
-    def _seed(self) -> int:
-        return int(_DEFAULT_SEED if self._settings.seed is None else self._settings.seed)
-
-    def _objective(self, settings: search.Settings) -> Any:
-        given = objective_of(settings)
-        return given if given is not None or self._resources is None else self._resources.default_objective
-
-    def _bound(self, call: str) -> search.Resources:
-        if self._resources is None:
-            raise ConfigError(
-                f"`{call}` needs to know where the search runs. Received: no backend and no store. "
-                "Call `resource_bind(backend=..., store=...)` first."
-            )
-        return self._resources
-
-    def _check(self, verbose: Any, arguments: FitArguments) -> None:
-        """Check everything that needs no data, before Spark does any work."""
-        from cerebro_nas.tuners import make_objective
-
-        resources = self._bound("fit")
-        if verbose is not None:
-            search.check_verbose(verbose)
-        self._check_tuner(self._settings, arguments.epochs)
-        self._space.check_labels(resources.label_columns)
-        search.check_objective(make_objective(self.objective), self._space)
-
-    def _check_tuner(self, settings: search.Settings, epochs: int | None = None) -> None:
-        """Have a tuner made, so that a wrong argument is told now; `fit` makes it anew once the space is known."""
-        if is_oracle(settings.tuner):
-            check_oracle(settings)
-        else:
-            self._make_tuner(settings, None, None, epochs).close()
-
-    def _make_tuner(
-        self,
-        settings: search.Settings,
-        space: keras_tuner.HyperParameters | None,
-        directory: str | None,
-        epochs: int | None,
-    ) -> Tuner:
-        from cerebro_nas.tuners import make_tuner
-
-        resources = self._bound("tuner_bind")
-        return make_tuner(
-            settings.tuner,
-            objective=self._objective(settings),
-            max_trials=max_trials_of(settings),
-            hyperparameters=space,
-            seed=self._seed,
-            parallelism=settings.parallelism or 2 * resources.backend.num_workers,
-            max_epochs=epochs,
-            num_shards=search.num_train_shards(None if space is None else self._prepared, resources),
-            directory=directory,
-            **settings.tuner_options,
-        )
-
-    def _check_data(self, df: DataFrame, arguments: FitArguments) -> None:
-        """Check what can be checked before Spark reads a row."""
-        from cerebro_nas.data import check_arguments
-
-        resources = self._bound("fit")
-        if not (hasattr(df, "schema") and hasattr(df, "columns")):
-            raise ConfigError(f"`df` must be a Spark DataFrame. Received: df={df!r} (of type {type(df).__name__}).")
-        check_arguments(
-            df,
-            feature_columns=resources.feature_columns,
-            label_columns=resources.label_columns,
-            validation=resources.validation,
-            input_shape=arguments.input_shape,
-            num_shards=resources.num_shards,
-        )
-        resources.backend.check()
-
-    def _claim(self) -> search.SearchClaim:
-        store = self._bound("fit").store
-        data = store.data_url(self.project_name)
-        return search.SearchClaim(store, self.directory, data=data, overwrite=bool(self._settings.overwrite))
-
-    def _has_ended(self, claim: search.SearchClaim, arguments: FitArguments) -> bool:
-        limits = {"max_trials": self.max_trials, "epochs": arguments.epochs}
-        return claim.has_ended({**limits, "budgets": self._settings.budgets.to_dict()})
-
-    def _prepare(self, df: DataFrame, arguments: FitArguments, session: dict[str, Any] | None = None) -> None:
-        self._prepared = search.prepare(
-            df,
-            self._bound("fit"),
-            name=self.project_name,
-            input_shape=arguments.input_shape,
-            seed=self._seed,
-            session=session,
-        )
-
-    def _configure(self, arguments: FitArguments) -> None:
-        if self._prepared is None:
-            raise CerebroNasError("The data must be prepared before the search space is configured.")
-        self._space.max_model_size = self._settings.max_model_size
-        self._space.max_flops = self._settings.max_flops
-        self._space.configure(self._prepared, batch_size=arguments.batch_size, epochs=arguments.epochs)
-
-    def _search(
-        self,
-        claim: search.SearchClaim,
-        arguments: FitArguments,
-        rules: list[search.StoppingRule],
-        logdirs: list[str],
-        verbose: Any,
-    ) -> ModelSelectionResult:
-        resources = self._bound("fit")
-        shown = resources.verbose if verbose is None else verbose
-        configure_logging(1 if shown == "auto" else int(shown))
-        self._configure(arguments)
-        plan = self._plan(claim, arguments, rules, logdirs, shown)
-        self._result = None  # of another search, or of this one with fewer trials
-        if not self._has_ended(claim, arguments):
-            # Workers make themselves ready while the driver explores the space.
-            resources.backend.start(search.search_spec(plan))
-        if self._tuner is not None:
-            self._tuner.close()
-        space = self._space.explore(self._settings.hyperparameters)
-        self._tuner = self._make_tuner(self._settings, space, f"{plan.directory}/tuner", arguments.epochs)
-        self._result = search.run_search(plan, self._tuner)
-        return self._result
-
-    def _plan(
-        self,
-        claim: search.SearchClaim,
-        arguments: FitArguments,
-        rules: list[search.StoppingRule],
-        logdirs: list[str],
-        verbose: Any,
-    ) -> SearchPlan:
-        resources = self._bound("fit")
-        if self._prepared is None:
-            raise CerebroNasError("The data must be prepared before a search is planned.")
-        tuner = self._settings.tuner
-        tuner_name = tuner if isinstance(tuner, str) else type(tuner).__name__
-        description = search.describe_search(
-            self._settings, self._objective(self._settings), self._space, self._prepared, arguments, self._seed
-        )
-        identity = uuid.uuid4().hex[:12]
-        if claim.session is not None:
-            began, identity = search.began_with(claim.session), search.identity_of(claim.session)
-            search.check_same(began, description, self._settings.force_fields)
-        return search.SearchPlan(
-            project=self.project_name,
-            tuner_name=tuner_name,
-            directory=self.directory,
-            identity=identity,
-            description=description,
-            journal=claim.begin(),
-            check_claim=claim.check,
-            prepared=self._prepared,
-            space=self._space,
-            backend=resources.backend,
-            batch_size=arguments.batch_size,
-            epochs=arguments.epochs,
-            parallelism=self._settings.parallelism,
-            seed=self._seed,
-            visit_order=self._settings.visit_order,
-            unit_timeout=self._settings.unit_timeout,
-            rules=rules,
-            logdirs=logdirs,
-            verbose=verbose,
-            stoppers=self._settings.rules,
-            budgets=self._settings.budgets,
-            max_latency_ms=self._settings.max_latency_ms,
-            keep=self._keep,
-        )
