@@ -12,6 +12,7 @@ from cerebro_nas.data._types import ColumnStatistics
 from cerebro_nas.data._types import PreparedData
 from cerebro_nas.worker import ColumnSpec
 from cerebro_nas.worker import ShardSpec
+from cerebro_nas.worker import is_encoder
 
 _LARGEST = 2**63
 _MAX_DIMENSIONS = 32
@@ -45,7 +46,8 @@ def from_plain(plain: Any, url: str, version: int) -> PreparedData:
 
 
 def _column(plain: Any) -> ColumnSpec:
-    fields = _checked(plain, _COLUMN, "a column")
+    # Descriptions written before there were encoders have no such field.
+    fields = _checked({"encoder": None, **plain} if isinstance(plain, dict) else plain, _COLUMN, "a column")
     return ColumnSpec(**{**fields, "shape": tuple(fields["shape"])})
 
 
@@ -102,6 +104,7 @@ _COLUMN: Fields = {
     "shape": _is_shape,
     "dtype": _is_text,
     "encoding": lambda value: value in ("scalar", "list", "npy"),
+    "encoder": is_encoder,
 }
 _SHARD: Fields = {
     "split": lambda value: value in ("train", "valid"),

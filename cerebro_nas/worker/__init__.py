@@ -14,6 +14,7 @@ from cerebro_nas.worker._spec import CandidateSpec
 from cerebro_nas.worker._spec import ColumnSpec
 from cerebro_nas.worker._spec import SearchSpec
 from cerebro_nas.worker._spec import ShardSpec
+from cerebro_nas.worker._spec import is_encoder
 
 if TYPE_CHECKING:
     from cerebro_nas.worker._engine import Engine
@@ -37,6 +38,7 @@ __all__ = [
     "build_model",
     "check_objects",
     "dump_state",
+    "is_encoder",
     "parse_json",
     "restore_state",
 ]

@@ -25,12 +25,19 @@ class ColumnSpec:
         dtype: NumPy name of the stored type (`"uint8"`, `"float32"`, ..., `"str"`).
         encoding: `"scalar"`, `"list"` (Arrow list of `dtype`, row-major) or `"npy"` (binary holding a .npy payload,
             Petastorm's NdarrayCodec).
+        encoder: how a raw value of the user's column becomes this tensor (`encode_column` does it); None for numbers,
+            which are stored as they are. `{"kind": "categories", "values": [...]}`: position in `values`,
+            `len(values)` for what is not among them. `{"kind": "tokens", "vocabulary": [...], "length": n}`: n numbers
+            per text, 0 where it has ended, 1 for words that are not in the vocabulary, 2 for its first, and so on.
+            `{"kind": "image"}`: encoded pictures, or Spark's structs of them, as pixels.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     encoding: str
+    # Dicts have no hash, and specifications are keys of caches.
+    encoder: dict[str, Any] | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True)
@@ -189,9 +196,34 @@ def _is_list_of_numbers(value: Any) -> bool:
     )
 
 
+def is_encoder(value: Any) -> bool:
+    """Whether a JSON value can be the `encoder` of a `ColumnSpec`."""
+    if value is None:
+        return True
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if not isinstance(kind, str) or kind not in _ENCODERS or value.keys() != {"kind", *_ENCODERS[kind]}:
+        return False
+    return all(fits(value[name]) for name, fits in _ENCODERS[kind].items())
+
+
+def _are_distinct_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value) and len(set(value)) == len(value)
+
+
 _Fields = Mapping[str, Callable[[Any], bool]]
 
-_COLUMN: _Fields = {"name": _is(str), "shape": _is_shape, "dtype": _is(str), "encoding": _is(str)}
+_ENCODERS: Mapping[str, _Fields] = {
+    "categories": {"values": _are_distinct_texts},
+    "tokens": {"vocabulary": _are_distinct_texts, "length": lambda value: _is_count(value) and value > 0},
+    "image": {},
+}
+_COLUMN: _Fields = {
+    "name": _is(str),
+    "shape": _is_shape,
+    "dtype": _is(str),
+    "encoding": _is(str),
+    "encoder": is_encoder,
+}
 _SHARD: _Fields = {
     "split": _is(str),
     "index": _is_count,
@@ -251,5 +283,6 @@ def _list(value: Any, name: str) -> list[Any]:
 
 
 def _column(raw: Any) -> ColumnSpec:
-    found = _object(raw, _COLUMN, "a column")
+    # Descriptions written before there were encoders have no such field.
+    found = _object({"encoder": None, **raw} if isinstance(raw, dict) else raw, _COLUMN, "a column")
     return ColumnSpec(**{**found, "shape": tuple(found["shape"])})

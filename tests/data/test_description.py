@@ -35,7 +35,10 @@ def _prepared(store: LocalStore) -> PreparedData:
     return PreparedData(
         url=store.data_url("d"),
         fingerprint="f",
-        features=(ColumnSpec("x", (8, 8, 1), "uint8", "npy"),),
+        features=(
+            ColumnSpec("x", (8, 8, 1), "uint8", "npy"),
+            ColumnSpec("c", (), "int32", "scalar", {"kind": "categories", "values": ["a"]}),
+        ),
         labels=(ColumnSpec("y", (), "str", "scalar"),),
         shards=(ShardSpec("train", 0, "train/p", 8, 100, "s"), ShardSpec("valid", 0, "valid/p", 1, 10, "s")),
         statistics={"x": moments, "y": classes},
@@ -55,6 +58,23 @@ def _url(store: LocalStore) -> str:
 def test_it_comes_back(store: LocalStore) -> None:
     save_prepared(store, _prepared(store))
     assert load_prepared(store, "d") == _prepared(store)
+
+
+def test_columns_written_before_there_were_encoders_have_none(store: LocalStore) -> None:
+    plain = _plain(store)
+    for column in plain["features"]:
+        del column["encoder"]
+    store.write_bytes(_url(store), json.dumps(plain).encode())
+    assert [spec.encoder for spec in load_prepared(store, "d").features] == [None, None]
+
+
+@pytest.mark.parametrize("encoder", [3, {"kind": "categories", "values": [1]}, {"kind": "other"}])
+def test_an_encoder_that_is_none_is_refused(store: LocalStore, encoder: Any) -> None:
+    plain = _plain(store)
+    plain["features"][0]["encoder"] = encoder
+    store.write_bytes(_url(store), json.dumps(plain).encode())
+    with pytest.raises(CorruptStateError, match="encoder"):
+        load_prepared(store, "d")
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"null", b"3", b"[]", b"{}", b"[" * 200_000, b"\xff\xfe", b"9" * 5000])

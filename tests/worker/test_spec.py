@@ -37,6 +37,7 @@ def test_other_texts_are_refused(kind: type[CandidateSpec] | type[SearchSpec], t
         kind.from_json(text)
 
 
+_PLAIN_COLUMN = {"name": "x", "shape": [], "dtype": "int32", "encoding": "scalar"}
 _WRONG: list[tuple[CandidateSpec | SearchSpec, str, Any]] = [
     (CANDIDATE, "trial", 3),
     (CANDIDATE, "model", {}),
@@ -57,6 +58,7 @@ _WRONG: list[tuple[CandidateSpec | SearchSpec, str, Any]] = [
     (SEARCH, "features", [3]),
     (SEARCH, "labels", [{"name": "x", "shape": [-1], "dtype": "uint8", "encoding": "npy"}]),
     (SEARCH, "labels", [{"name": "x", "shape": "8", "dtype": "uint8", "encoding": "npy"}]),
+    (SEARCH, "labels", [{**_PLAIN_COLUMN, "encoder": {"kind": "image", "values": []}}]),
     (SEARCH, "targets", [3]),
     (SEARCH, "batch_size", 1.5),
     (SEARCH, "checkpoint", 1),
@@ -84,3 +86,42 @@ def test_any_change_of_a_field_is_read_or_refused(data: st.DataObject, spec: Can
         type(spec).from_json(json.dumps(plain))
     except ValueError:
         return
+
+
+_ENCODERS = (
+    {"kind": "categories", "values": ["a", "b"]},
+    {"kind": "tokens", "vocabulary": ["the", "\u00e9"], "length": 4},
+    {"kind": "image"},
+)
+
+
+@pytest.mark.parametrize("encoder", _ENCODERS)
+def test_encoders_come_back(encoder: dict[str, Any]) -> None:
+    search = dataclasses.replace(SEARCH, features=((dataclasses.replace(COLUMN, encoder=encoder),),))
+    assert SearchSpec.from_json(search.to_json()) == search
+
+
+def test_columns_without_an_encoder_are_read_as_before() -> None:
+    plain = {**dataclasses.asdict(SEARCH), "labels": [_PLAIN_COLUMN]}
+    assert SearchSpec.from_json(json.dumps(plain)).labels == (ColumnSpec("x", (), "int32", "scalar"),)
+
+
+def test_columns_with_encoders_are_keys_and_differ() -> None:
+    one, other = (dataclasses.replace(COLUMN, encoder=encoder) for encoder in _ENCODERS[:2])
+    assert {one: 1, other: 2}[other] == 2
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        *("image", [], {}, {"kind": "other"}, {"kind": ["image"]}, {"kind": "image", "values": []}),
+        *({"kind": "categories"}, {"kind": "categories", "values": "ab"}, {"kind": "categories", "values": [1]}),
+        {"kind": "categories", "values": ["a", "a"]},
+        *({"kind": "tokens", "vocabulary": ["a"], "length": length} for length in (0, -1, 1.5, True, "3", None)),
+        {"kind": "tokens", "vocabulary": "/etc/passwd", "length": 3},
+    ],
+)
+def test_other_encoders_are_refused(encoder: Any) -> None:
+    plain = {**dataclasses.asdict(SEARCH), "labels": [{**_PLAIN_COLUMN, "encoder": encoder}]}
+    with pytest.raises(ValueError, match="Received: encoder="):
+        SearchSpec.from_json(json.dumps(plain))
