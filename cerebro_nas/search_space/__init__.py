@@ -1,6 +1,6 @@
 """Graphs of AutoKeras blocks as search spaces, and the candidates they give.
 
-Importing this module does not load Keras; using `SearchSpace` does.
+Importing this module does not load Keras; using what it offers does.
 """
 
 from __future__ import annotations
@@ -10,12 +10,26 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 if TYPE_CHECKING:
+    from cerebro_nas.search_space._adapted import Adapter
+    from cerebro_nas.search_space._adapter import fresh_session
+    from cerebro_nas.search_space._built import architecture_text
+    from cerebro_nas.search_space._built import check_size
+    from cerebro_nas.search_space._flops import count_flops
     from cerebro_nas.search_space._space import SearchSpace
 
-__all__ = ["SearchSpace"]
+__all__ = ["Adapter", "SearchSpace", "architecture_text", "check_size", "count_flops", "fresh_session"]
+
+_HOMES = {
+    "Adapter": "_adapted",
+    "SearchSpace": "_space",
+    "architecture_text": "_built",
+    "check_size": "_built",
+    "count_flops": "_flops",
+    "fresh_session": "_adapter",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name != "SearchSpace":
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return import_module(f"{__name__}._space").SearchSpace
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -37,7 +37,8 @@ class Adapter:
         """Statistics by layer name; layers left out keep mean 0 and variance 1."""
         found: dict[str, dict[str, list[float]]] = {}
         for layer in model.layers:
-            if isinstance(layer, keras.layers.Normalization):
+            # One that was given its mean has it in its configuration.
+            if isinstance(layer, keras.layers.Normalization) and layer.input_mean is None:
                 source = self._source(model, layer)
                 if source is not None:
                     mean, variance = _fit(layer, self._moments[source])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
@@ -15,6 +14,8 @@ from cerebro_nas.errors import ConfigError
 from cerebro_nas.search_space import _adapter
 from cerebro_nas.search_space import _io
 from cerebro_nas.search_space._adapted import Adapter
+from cerebro_nas.search_space._built import architecture_text
+from cerebro_nas.search_space._built import check_size
 from cerebro_nas.search_space._describe import describe_graph
 from cerebro_nas.search_space._explore import BATCH_SIZE
 from cerebro_nas.search_space._explore import Explorer
@@ -172,10 +173,10 @@ class SearchSpace:
         with _adapter.fresh_session():
             model = self._model(_completed(hp))
             parameters, flops = int(model.count_params()), count_flops(model)
-            self._check_size(parameters, flops)
+            check_size(parameters, flops, max_model_size=self.max_model_size, max_flops=self.max_flops)
             return CandidateSpec(
                 trial=trial,
-                model=_canonical(model),
+                model=architecture_text(model),
                 optimizer=keras.optimizers.serialize(model.optimizer),
                 loss=tuple(_serialised(head.loss, keras.losses.serialize) for head in self._heads),
                 metrics=tuple(
@@ -198,21 +199,6 @@ class SearchSpace:
             return self._graph.build(hp)
         except Exception as error:  # noqa: BLE001 - a block may raise anything, and only this candidate is at fault
             raise BuildError(f"The graph cannot be built with {dict(hp.values)}: {error}") from error
-
-    def _check_size(self, parameters: int, flops: int) -> None:
-        if self.max_flops is not None and flops > self.max_flops:
-            raise BuildError(
-                f"The candidate takes {flops:,} floating point operations a row, more than max_flops="
-                f"{self.max_flops:,}.",
-                reason="oversized",
-                parameters=parameters,
-            )
-        if self.max_model_size is not None and parameters > self.max_model_size:
-            raise BuildError(
-                f"The candidate has {parameters:,} parameters, more than max_model_size={self.max_model_size:,}.",
-                reason="oversized",
-                parameters=parameters,
-            )
 
     def _adapter_of_data(self) -> Adapter:
         if self._statistics is None:
@@ -271,14 +257,6 @@ def _completed(hp: keras_tuner.HyperParameters) -> keras_tuner.HyperParameters:
         if copy.is_active(entry):
             copy.values.setdefault(entry.name, entry.default)
     return copy
-
-
-def _canonical(model: keras.Model) -> str:
-    """The architecture as text, equal for equal architectures."""
-    config = json.loads(model.to_json())
-    # Optimizer, loss and metrics differ between candidates that share an architecture.
-    config.pop("compile_config", None)
-    return json.dumps(config, sort_keys=True, separators=(",", ":"))
 
 
 def _serialised(item: Any, serialise: Any) -> Any:
