@@ -17,8 +17,14 @@ from cerebro_nas.worker._spec import ShardSpec
 from cerebro_nas.worker._spec import is_encoder
 
 if TYPE_CHECKING:
+    from cerebro_nas.worker._encode import build_vocabulary
+    from cerebro_nas.worker._encode import category_text
+    from cerebro_nas.worker._encode import encode_column
+    from cerebro_nas.worker._encode import tokenize
     from cerebro_nas.worker._engine import Engine
     from cerebro_nas.worker._engine import UnitResult
+    from cerebro_nas.worker._images import decode_image
+    from cerebro_nas.worker._images import image_shape
     from cerebro_nas.worker._layers import CUSTOM_OBJECTS
     from cerebro_nas.worker._model import build_model
     from cerebro_nas.worker._state import dump_state
@@ -36,11 +42,17 @@ __all__ = [
     "ShardSpec",
     "UnitResult",
     "build_model",
+    "build_vocabulary",
+    "category_text",
     "check_objects",
+    "decode_image",
     "dump_state",
+    "encode_column",
+    "image_shape",
     "is_encoder",
     "parse_json",
     "restore_state",
+    "tokenize",
 ]
 
 _HOMES = {
@@ -48,13 +60,19 @@ _HOMES = {
     "Engine": "_engine",
     "UnitResult": "_engine",
     "build_model": "_model",
+    "build_vocabulary": "_encode",
+    "category_text": "_encode",
+    "decode_image": "_images",
     "dump_state": "_state",
+    "encode_column": "_encode",
+    "image_shape": "_images",
     "restore_state": "_state",
+    "tokenize": "_encode",
 }
 
 
 def __getattr__(name: str) -> object:
-    # These load TensorFlow, and drivers need the specifications alone.
+    # Most of these load TensorFlow, and drivers need the specifications alone.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
