@@ -2,6 +2,7 @@
 
 from cerebro_nas.hypermodel._checks import need_tensorflow
 from cerebro_nas.hypermodel._hypermodel import HyperHyperModel
+from cerebro_nas.hypermodel._refit import refit
 from cerebro_nas.hypermodel._searching import Searching
 
-__all__ = ["HyperHyperModel", "Searching", "need_tensorflow"]
+__all__ = ["HyperHyperModel", "Searching", "need_tensorflow", "refit"]
