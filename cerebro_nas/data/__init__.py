@@ -8,36 +8,49 @@ from typing import TYPE_CHECKING
 from cerebro_nas.data._types import ColumnStatistics
 from cerebro_nas.data._types import Label
 from cerebro_nas.data._types import PreparedData
+from cerebro_nas.data._types import Shapes
+from cerebro_nas.data._types import plain_shapes
 
 if TYPE_CHECKING:
     from cerebro_nas.data._check import check_arguments
+    from cerebro_nas.data._local_rows import LocalRows
     from cerebro_nas.data._prepare import prepare_data
     from cerebro_nas.data._prepare import source_digest
     from cerebro_nas.data._prepared import check_fingerprint
     from cerebro_nas.data._prepared import load_prepared
+    from cerebro_nas.data._rows import Rows
+    from cerebro_nas.data._rows import rows_of
     from cerebro_nas.data._unischema import PetastormField
     from cerebro_nas.data._unischema import read_petastorm_schema
 
 __all__ = [
     "ColumnStatistics",
     "Label",
+    "LocalRows",
     "PetastormField",
     "PreparedData",
+    "Rows",
+    "Shapes",
     "check_arguments",
     "check_fingerprint",
     "load_prepared",
+    "plain_shapes",
     "prepare_data",
     "read_petastorm_schema",
+    "rows_of",
     "source_digest",
 ]
 
 _HOMES = {
+    "LocalRows": "_local_rows",
     "PetastormField": "_unischema",
+    "Rows": "_rows",
     "check_arguments": "_check",
     "check_fingerprint": "_prepared",
     "load_prepared": "_prepared",
     "prepare_data": "_prepare",
     "read_petastorm_schema": "_unischema",
+    "rows_of": "_rows",
     "source_digest": "_prepare",
 }
 

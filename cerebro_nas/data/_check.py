@@ -4,52 +4,67 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from typing import Any
 
+from cerebro_nas.data._rows import rows_of
+from cerebro_nas.data._types import Shapes
 from cerebro_nas.errors import DataError
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
-    from pyspark.sql.types import DataType
+    from cerebro_nas.data._rows import Rows
 
-_NUMBERS = ("ByteType", "ShortType", "IntegerType", "LongType", "FloatType", "DoubleType", "BooleanType")
-_FEATURES = (*_NUMBERS, "VectorUDT", "ArrayType", "BinaryType")
-_LABELS = (*_NUMBERS, "StringType", "VectorUDT", "ArrayType")
+_NUMBERS = ("number", "boolean")
+_TENSORS = (*_NUMBERS, "vector", "array", "binary", "image")
+_USES = {"category": (*_NUMBERS, "string"), "text": ("string",)}
+_LABELS = (*_NUMBERS, "string", "vector", "array")
+_DATES = (
+    "; turn it into numbers or categories first, with Spark's `unix_timestamp`, `year`, `dayofweek` and the like, "
+    "according to what should be learned from it"
+)
 
 
 def check_arguments(
-    df: DataFrame,
+    data: Any,
     *,
     feature_columns: Sequence[str],
     label_columns: Sequence[str],
     validation: float | str,
-    input_shape: Sequence[int] | None,
+    input_shape: Shapes = None,
     num_shards: int,
+    uses: Mapping[str, str] | None = None,
+    weight_column: str | None = None,
 ) -> None:
-    """Check columns and settings against the schema of `df`.
+    """Check columns and settings against the schema of `data`, a DataFrame or `LocalRows`.
+
+    The arguments are those of `prepare_data`.
 
     Raises:
         DataError: something is wrong; the message lists everything that is.
     """
+    rows = rows_of(data)
+    extra = [] if weight_column is None else [weight_column]
     problems: list[str] = []
-    known = list(df.columns)
-    wanted = [*feature_columns, *label_columns]
+    known = rows.columns
+    wanted = [*feature_columns, *label_columns, *extra]
     for name in [*wanted, *([validation] if isinstance(validation, str) else [])]:
         problems += _unknown(name, known)
     for name in sorted({name for name in wanted if wanted.count(name) > 1}):
-        problems.append(f"column {name!r} is named more than once among features and labels")
+        problems.append(f"column {name!r} is named more than once among features, labels and weights")
     for name in sorted({name for name in wanted if known.count(name) > 1}):
         problems.append(f"column {name!r} is in the DataFrame {known.count(name)} times; rename one")
     for argument, names in (("feature_columns", feature_columns), ("label_columns", label_columns)):
         if not names:
             problems.append(f"{argument} must name at least one column")
     # Types can be told of every column that is there once, whatever is wrong with others.
-    there = [
-        [name for name in dict.fromkeys(names) if known.count(name) == 1] for names in (feature_columns, label_columns)
-    ]
-    problems += _types(df, *there)
-    problems += _validation(df, validation)
+    features, labels, weights = (
+        [name for name in dict.fromkeys(names) if known.count(name) == 1]
+        for names in (feature_columns, label_columns, extra)
+    )
+    problems += _types(rows, features, labels, weights, uses or {})
+    problems += _validation(rows, validation)
     problems += _shape(feature_columns, input_shape)
     if num_shards < 1:
         problems.append(f"num_shards must be 1 or more, not {num_shards}")
@@ -58,13 +73,8 @@ def check_arguments(
             "The DataFrame cannot be used as asked:\n"
             + "\n".join(f"- {problem}" for problem in problems)
             + f"\nReceived: feature_columns={list(feature_columns)}, label_columns={list(label_columns)}, "
-            f"validation={validation!r}, input_shape={input_shape!r} and a DataFrame with {_schema(df)}."
+            f"validation={validation!r}, input_shape={input_shape!r} and a DataFrame with {_schema(rows)}."
         )
-
-
-def is_vector(data_type: DataType) -> bool:
-    """Whether a column holds Spark ML (or MLlib) vectors."""
-    return type(data_type).__name__ == "VectorUDT"
 
 
 def _unknown(name: str, known: list[str]) -> list[str]:
@@ -75,47 +85,66 @@ def _unknown(name: str, known: list[str]) -> list[str]:
     return [f"there is no column {name!r}{hint}"]
 
 
-def _types(df: DataFrame, features: Sequence[str], labels: Sequence[str]) -> list[str]:
+def _types(
+    rows: Rows, features: Sequence[str], labels: Sequence[str], weights: Sequence[str], uses: Mapping[str, str]
+) -> list[str]:
     problems = []
-    for names, allowed, role in ((features, _FEATURES, "feature"), (labels, _LABELS, "label")):
+    for names, role in ((features, "feature"), (labels, "label"), (weights, "weight")):
         for name in names:
-            data_type = df.schema[name].dataType
-            kind = type(data_type).__name__
-            if kind not in allowed and "Decimal" not in kind:
-                hint = "; index or encode it first (StringIndexer, OneHotEncoder)" if kind == "StringType" else ""
-                problems.append(f"{role} column {name!r} has type {data_type.simpleString()}, which is no tensor{hint}")
-            elif kind == "ArrayType" and type(data_type.elementType).__name__ not in _NUMBERS:  # type: ignore[attr-defined]
-                problems.append(
-                    f"{role} column {name!r} has type {data_type.simpleString()}; arrays must hold numbers "
-                    "(flatten nested ones and pass input_shape)"
-                )
+            use = uses.get(name, "tensor") if role == "feature" else role
+            allowed = {"tensor": _TENSORS, "label": _LABELS, "weight": ("number",), **_USES}[use]
+            kind = rows.kind(name)
+            if kind in allowed:
+                continue
+            what = {"tensor": "which is no tensor", "weight": "which is no number"}.get(use, f"which is no {use}")
+            problems.append(f"{role} column {name!r} has type {rows.type_name(name)}, {what}{_advice(kind, use)}")
     return problems
 
 
-def _validation(df: DataFrame, validation: float | str) -> list[str]:
+def _advice(kind: str, use: str) -> str:
+    if kind == "date":
+        return _DATES
+    if kind == "string" and use == "tensor":
+        return "; feed it to a `StructuredDataInput` (categories) or a `TextInput` (sentences), or encode it first"
+    if kind == "other" and use in ("tensor", "label"):
+        return "; arrays must hold numbers"
+    if use == "text":
+        return "; a `TextInput` takes one column of strings"
+    return ""
+
+
+def _validation(rows: Rows, validation: float | str) -> list[str]:
     if isinstance(validation, str):
-        if df.columns.count(validation) != 1:
+        if rows.columns.count(validation) != 1:
             return []  # said already
-        data_type = df.schema[validation].dataType
-        if type(data_type).__name__ != "BooleanType":
-            return [f"validation column {validation!r} must be boolean, not {data_type.simpleString()}"]
+        if rows.kind(validation) != "boolean":
+            return [f"validation column {validation!r} must be boolean, not {rows.type_name(validation)}"]
         return []
     if not (math.isfinite(validation) and 0 < validation < 1):
         return [f"validation must be a fraction between 0 and 1, or a boolean column, not {validation!r}"]
     return []
 
 
-def _shape(features: Sequence[str], input_shape: Sequence[int] | None) -> list[str]:
+def _shape(features: Sequence[str], input_shape: Shapes) -> list[str]:
     if input_shape is None:
         return []
-    if not input_shape or min(input_shape) < 1:
-        return [f"input_shape must be positive integers, not {input_shape!r}"]
+    if isinstance(input_shape, Mapping):
+        odd = [name for name in input_shape if name not in features]
+        wrong = [f"input_shape is for feature columns, and {name!r} is none" for name in odd]
+        return wrong + [problem for shape in input_shape.values() for problem in _positive(shape)]
     if len(features) > 1:
-        return [f"input_shape is for a single feature column, and there are {len(features)}"]
-    return []
+        return [
+            f"input_shape is for a single feature column, and there are {len(features)}; pass a dict by column's name"
+        ]
+    return _positive(input_shape)
 
 
-def _schema(df: DataFrame) -> str:
-    parts = [f"{field.name}: {field.dataType.simpleString()}" for field in df.schema.fields[:20]]
-    more = len(df.schema.fields) - len(parts)
+def _positive(shape: Sequence[int]) -> list[str]:
+    return [] if shape and min(shape) >= 1 else [f"input_shape must be positive integers, not {shape!r}"]
+
+
+def _schema(rows: Rows) -> str:
+    names = list(dict.fromkeys(rows.columns))
+    parts = [f"{name}: {rows.type_name(name)}" for name in names[:20] if rows.columns.count(name) == 1]
+    more = len(rows.columns) - len(parts)
     return "columns " + ", ".join(parts) + (f" and {more} more" if more > 0 else "")

@@ -33,7 +33,8 @@ def from_plain(plain: Any, url: str, version: int) -> PreparedData:
     """
     if isinstance(plain, dict) and plain.get("version") != version:
         raise ValueError(f"version {plain.get('version')!r:.20} is not {version}")
-    fields = _checked(plain, _PREPARED, "the file")
+    # Descriptions written before there were weights have no such field.
+    fields = _checked({"weights": None, **plain} if isinstance(plain, dict) else plain, _PREPARED, "the file")
     return PreparedData(
         url=url,
         fingerprint=fields["fingerprint"],
@@ -42,6 +43,7 @@ def from_plain(plain: Any, url: str, version: int) -> PreparedData:
         shards=tuple(ShardSpec(**_checked(shard, _SHARD, "a shard")) for shard in fields["shards"]),
         statistics={name: _statistics(found) for name, found in fields["statistics"].items()},
         settings=fields["settings"],
+        weights=None if fields["weights"] is None else _column(fields["weights"]),
     )
 
 
@@ -132,4 +134,5 @@ _PREPARED: Fields = {
     "shards": _is_list_of(lambda value: isinstance(value, dict)),
     "statistics": lambda value: isinstance(value, dict),
     "settings": lambda value: isinstance(value, dict),
+    "weights": lambda value: value is None or isinstance(value, dict),
 }

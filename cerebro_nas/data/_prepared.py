@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 from typing import Any
 
 from cerebro_nas.data._description import from_plain
+from cerebro_nas.data._rows import rows_of
 from cerebro_nas.data._types import PreparedData
+from cerebro_nas.data._types import Shapes
+from cerebro_nas.data._types import plain_shapes
 from cerebro_nas.errors import CorruptStateError
 from cerebro_nas.errors import DataError
 from cerebro_nas.errors import StoreError
 from cerebro_nas.worker import parse_json
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
-
     from cerebro_nas.storage import Store
 
 FILE = "statistics.json"
 _VERSION = 1
+# What data sets that were made before there were such settings have of them.
+_BEFORE: dict[str, Any] = {"uses": {}}
 
 
 def save_prepared(store: Store, prepared: PreparedData) -> None:
@@ -53,44 +57,48 @@ def fingerprint(schema: Sequence[str], settings: dict[str, Any], digests: Sequen
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def schema_of(df: DataFrame, names: Sequence[str]) -> list[str]:
-    """Names and types of the columns that a data set is made of."""
-    return [f"{name}: {df.schema[name].dataType.simpleString()}" for name in names]
-
-
 def check_fingerprint(
     prepared: PreparedData,
-    df: DataFrame | None,
+    data: Any,
     *,
     feature_columns: Sequence[str],
     label_columns: Sequence[str],
-    input_shape: Sequence[int] | None = None,
+    input_shape: Shapes = None,
+    uses: Mapping[str, str] | None = None,
+    weight_column: str | None = None,
 ) -> None:
     """Refuse to use a prepared data set for something else.
 
     Args:
         prepared: what is in the store.
-        df: a DataFrame whose columns must have the types that the data was made from; None skips that.
+        data: a DataFrame (or rows) whose columns must have the types that the data was made from; None skips that.
         feature_columns: feature columns that the search asks for.
         label_columns: label columns that it asks for.
         input_shape: shape that the search asks for, None for any.
+        uses: what the search takes feature columns for, None for anything.
+        weight_column: column of sample weights that it asks for.
 
     Raises:
         DataError: the message says what differs.
     """
     settings = prepared.settings
     wanted: dict[str, Any] = {"feature_columns": list(feature_columns), "label_columns": list(label_columns)}
+    wanted["weight_column"] = weight_column
     if input_shape is not None:
-        wanted["input_shape"] = list(input_shape)
-    if df is not None:
-        missing = [name for name in [*feature_columns, *label_columns] if name not in df.columns]
+        wanted["input_shape"] = plain_shapes(input_shape)
+    if uses is not None:
+        wanted["uses"] = dict(uses)
+    if data is not None:
+        rows = rows_of(data)
+        names = [*feature_columns, *label_columns, *([] if weight_column is None else [weight_column])]
+        missing = [name for name in names if name not in rows.columns]
         if missing:
-            raise DataError(f"The DataFrame lacks the columns {missing}. Received: columns={df.columns}. Add them.")
-        wanted["schema"] = schema_of(df, [*feature_columns, *label_columns])
+            raise DataError(f"The DataFrame lacks the columns {missing}. Received: columns={rows.columns}. Add them.")
+        wanted["schema"] = rows.schema_of(names)
     differing = [
         f"- {name}: prepared with {settings.get(name)!r}, asked for {value!r}"
         for name, value in wanted.items()
-        if settings.get(name) != value
+        if settings.get(name, _BEFORE.get(name)) != value
     ]
     if differing:
         raise DataError(

@@ -7,7 +7,6 @@ A task that is tried again writes another file; only files that a successful tas
 from __future__ import annotations
 
 import json
-import math
 import uuid
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -23,8 +22,13 @@ from numpy.typing import NDArray
 
 from cerebro_nas.data._summary import Classes
 from cerebro_nas.data._summary import Moments
+from cerebro_nas.data._summary import Words
+from cerebro_nas.data._tensors import Extracted
 from cerebro_nas.data._tensors import Faults
 from cerebro_nas.data._tensors import extract
+from cerebro_nas.data._tensors import extract_texts
+from cerebro_nas.data._tensors import extract_weights
+from cerebro_nas.worker import tokenize
 
 
 @dataclass(frozen=True)
@@ -35,16 +39,25 @@ class StagePlan:
         directory: staging directory.
         features: feature columns; `labels` label columns.
         validation: boolean column of validation rows, or None.
-        size: numbers per row of the single feature column, where the user gave its shape.
         seed: seed of the shuffle.
+        shapes: shape of a row, by feature column, where the user gave it.
+        uses: by feature column that is no tensor, what its values are: `"category"` or `"text"`.
+        weight: column of sample weights, or None.
     """
 
     directory: str
     features: tuple[str, ...]
     labels: tuple[str, ...]
     validation: str | None
-    size: int | None
     seed: int
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    uses: dict[str, str] = field(default_factory=dict)
+    weight: str | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Everything that becomes a column of the data set."""
+        return (*self.features, *self.labels, *(() if self.weight is None else (self.weight,)))
 
 
 @dataclass
@@ -54,6 +67,8 @@ class ColumnPart:
     Attributes:
         shape: shape of a row as it came, None without rows.
         dtype: NumPy type of the staged numbers, `"str"` for strings.
+        words: of a column of categories or texts.
+        images: whether there were encoded images.
     """
 
     shape: tuple[int, ...] | None = None
@@ -61,6 +76,8 @@ class ColumnPart:
     moments: Moments = field(default_factory=Moments)
     classes: Classes = field(default_factory=Classes)
     faults: Faults = field(default_factory=Faults)
+    words: Words = field(default_factory=Words)
+    images: bool = False
 
     def to_plain(self) -> dict[str, Any]:
         """As JSON values."""
@@ -79,6 +96,8 @@ class ColumnPart:
             moments=Moments(**plain["moments"]),
             classes=Classes(counts, plain["classes"]["overflow"]),
             faults=Faults(**plain["faults"]),
+            words=Words(**plain["words"]),
+            images=plain["images"],
         )
 
 
@@ -113,7 +132,7 @@ class Stager:
 
     def __init__(self, plan: StagePlan, partition: int) -> None:
         self._plan = plan
-        self._columns = {name: ColumnPart() for name in (*plan.features, *plan.labels)}
+        self._columns = {name: ColumnPart() for name in plan.columns}
         path = Path(plan.directory) / f"part-{partition:06d}-{uuid.uuid4().hex}.parquet"
         self._part = StagedPart(partition, str(path), 0, 0, 0, self._columns)
         self._writer: pq.ParquetWriter | None = None
@@ -139,8 +158,8 @@ class Stager:
         good = np.ones(batch.num_rows, dtype=bool)
         for name, part in self._columns.items():
             column = batch.column(batch.schema.get_field_index(name))
-            extracted = extract(column, self._size(name), start, part.faults, label=name in self._plan.labels)
-            found[name] = extracted
+            extracted = found[name] = self._extract(name, column, start)
+            part.images |= extracted.images
             good &= extracted.good
         rows = int(good.sum())
         if not rows:
@@ -155,11 +174,18 @@ class Stager:
         self._split(arrays, batch, good, order)
         self._write(pa.table(arrays))
 
-    def _size(self, name: str) -> int | None:
-        if name in self._plan.features and self._plan.size is not None:
-            return self._plan.size
-        shape = self._columns[name].shape
-        return math.prod(shape) if shape else None
+    def _extract(self, name: str, column: pa.Array, start: int) -> Extracted:
+        faults = self._columns[name].faults
+        if name in self._plan.uses:
+            return extract_texts(column, start, faults)
+        if name == self._plan.weight:
+            return extract_weights(column, start, faults)
+        label = name in self._plan.labels
+        return extract(column, self._shape(name), start, faults, label=label, given=name in self._plan.shapes)
+
+    def _shape(self, name: str) -> tuple[int, ...] | None:
+        """The shape that rows must have; None before there were any."""
+        return self._plan.shapes.get(name) or self._columns[name].shape or None
 
     def _enter(self, name: str, values: NDArray[Any]) -> pa.Array:
         """Take up the statistics of a column's rows and give them as Arrow: raw bytes, or scalars as they are."""
@@ -168,7 +194,11 @@ class Stager:
         part.shape = tuple(values.shape[1:])
         if values.dtype == object:
             part.dtype = "str"
-            part.classes.add(values)
+            use = self._plan.uses.get(name)
+            if use is None:
+                part.classes.add(values)
+            else:
+                part.words.add([tokenize(text) for text in values] if use == "text" else [[text] for text in values])
             return pa.array(values.tolist(), pa.string())
         values = _staged(values, label)
         part.dtype = str(np.promote_types(part.dtype, values.dtype)) if part.dtype else str(values.dtype)

@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_CLASSES = 10_000
+# Distinct words of a partition that are kept; the rarest go, which cannot be among the most frequent of all but by the
+# smallest of chances.
+_MAX_WORDS = 200_000
 
 
 @dataclass
@@ -109,3 +112,46 @@ class Classes:
         self.counts[value] = self.counts.get(value, 0) + count
         if len(self.counts) > MAX_CLASSES:
             self.counts, self.overflow = {}, True
+
+
+@dataclass
+class Words:
+    """How often each word occurs, and in how many rows; `longest` is the most words in a row.
+
+    Attributes:
+        counts: by word, how often it occurs and how many rows have it; of too many words the rarest are left out.
+    """
+
+    counts: dict[str, list[int]] = field(default_factory=dict)
+    longest: int = 0
+    rows: int = 0
+
+    def add(self, texts: list[list[str]]) -> None:
+        """Count the words of these rows."""
+        self.rows += len(texts)
+        for words in texts:
+            self.longest = max(self.longest, len(words))
+            for word in words:
+                self.counts.setdefault(word, [0, 0])[0] += 1
+            for word in set(words):
+                self.counts[word][1] += 1
+        self._prune()
+
+    def merge(self, other: Words) -> Words:
+        """Both together."""
+        merged = Words({word: list(count) for word, count in self.counts.items()})
+        merged.longest, merged.rows = max(self.longest, other.longest), self.rows + other.rows
+        for word, (times, rows) in other.counts.items():
+            known = merged.counts.setdefault(word, [0, 0])
+            known[0], known[1] = known[0] + times, known[1] + rows
+        merged._prune()
+        return merged
+
+    def most_frequent(self, count: int) -> list[str]:
+        """At most so many words: the most frequent first, those of equal frequency in alphabetical order."""
+        return sorted(self.counts, key=lambda word: (-self.counts[word][0], word))[:count]
+
+    def _prune(self) -> None:
+        if len(self.counts) <= _MAX_WORDS:
+            return
+        self.counts = {word: self.counts[word] for word in self.most_frequent(_MAX_WORDS // 2)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from cerebro_nas.worker import category_text
+from cerebro_nas.worker import decode_image
+from cerebro_nas.worker import image_shape
 
 _EXAMPLES = 5
 _LARGEST = float(np.finfo(np.float32).max)
@@ -45,27 +50,33 @@ class Extracted:
 
     good: NDArray[np.bool_]
     values: NDArray[Any]
+    images: bool = False
 
 
-def extract(column: pa.Array, size: int | None, start: int, faults: Faults, *, label: bool) -> Extracted:
+def extract(
+    column: pa.Array, shape: tuple[int, ...] | None, start: int, faults: Faults, *, label: bool, given: bool = False
+) -> Extracted:
     """Turn a column of a batch into an array.
 
     Args:
-        column: numbers, booleans, strings, lists of numbers, or binary tensors (NumPy's format, which Petastorm's
-            NdarrayCodec and CompressedNdarrayCodec use; other bytes are rows of uint8).
-        size: numbers that each row must have; None takes the first row's.
+        column: numbers, booleans, strings, (nested) lists of numbers, binary tensors (NumPy's format, which Petastorm's
+            NdarrayCodec and CompressedNdarrayCodec use; PNG and JPEG are decoded; other bytes are rows of uint8), or
+            Spark's structs of pictures.
+        shape: shape that each row must have; None takes the first row's.
         start: position of the batch's first row in its partition.
         faults: where bad rows are counted.
         label: whether it is a label: scalars then keep their range as float64.
+        given: whether the user gave the shape: pictures are then made to fit, and lists need have its size only.
     """
     positions = np.arange(start, start + len(column))
-    good = ~np.asarray(column.is_null().to_numpy(zero_copy_only=False), dtype=bool)
-    faults.add("null", positions[~good])
+    good = _there(column, positions, faults)
     kind = column.type
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return _lists(column, good, size, positions, faults)
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return _binaries(column, good, positions, faults)
+    if _is_list(kind) and _is_list(kind.value_type):
+        return _nested(column, good, None if given else shape, positions, faults)
+    if _is_list(kind):
+        return _lists(column, good, math.prod(shape) if shape else None, positions, faults)
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_struct(kind):
+        return _tensors(column, good, shape, given, positions, faults)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         texts = np.asarray(column.to_pylist(), dtype=object)
         return Extracted(good, texts[good])
@@ -73,6 +84,46 @@ def extract(column: pa.Array, size: int | None, start: int, faults: Faults, *, l
         column = column.cast(pa.float64())
     values = np.asarray(column.drop_null().to_numpy(zero_copy_only=False))
     return _finite(Extracted(good, values), positions, faults, wide=label)
+
+
+def extract_texts(column: pa.Array, start: int, faults: Faults) -> Extracted:
+    """Turn a column of categories or texts into an array of strings; numbers become the text that stands for them."""
+    good = _there(column, np.arange(start, start + len(column)), faults)
+    values = column.drop_null()
+    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+        # Each distinct value is put into words once.
+        coded = values.dictionary_encode()
+        texts = np.asarray([category_text(value) for value in coded.dictionary.to_pylist()], dtype=object)
+        found = texts[coded.indices.to_numpy(zero_copy_only=False)]
+        missing = np.asarray([text is None for text in found], dtype=bool)
+        rows = np.flatnonzero(good)[missing]
+        faults.add("NaN or infinite", rows + start)
+        good[rows] = False
+        return Extracted(good, found[~missing])
+    found = np.empty(len(values), dtype=object)
+    found[:] = values.to_pylist()
+    return Extracted(good, found)
+
+
+def extract_weights(column: pa.Array, start: int, faults: Faults) -> Extracted:
+    """Turn a column of sample weights into an array; weights below 0 are faults."""
+    found = extract(column, (), start, faults, label=True)
+    negative = found.values < 0
+    rows = np.flatnonzero(found.good)[negative]
+    faults.add("a weight below 0", rows + start)
+    good = found.good.copy()
+    good[rows] = False
+    return Extracted(good, found.values[~negative])
+
+
+def _there(column: Any, positions: NDArray[Any], faults: Faults) -> NDArray[np.bool_]:
+    good = ~np.asarray(column.is_null().to_numpy(zero_copy_only=False), dtype=bool)
+    faults.add("null", positions[~good])
+    return good
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def _lists(
@@ -100,22 +151,83 @@ def _lists(
     return _finite(Extracted(good, values), positions, faults)
 
 
-def _binaries(column: Any, good: NDArray[np.bool_], positions: NDArray[Any], faults: Faults) -> Extracted:
-    tensors: list[NDArray[Any]] = []
+def _nested(
+    column: Any, good: NDArray[np.bool_], shape: tuple[int, ...] | None, positions: NDArray[Any], faults: Faults
+) -> Extracted:
+    """Lists of lists: all rows of the shape of the first, every part of a row as long as its neighbours."""
     good = good.copy()
+    rows: list[NDArray[Any]] = []
     for row in np.flatnonzero(good):
-        tensor = _tensor(column[int(row)].as_py())
-        if tensor is None or not tensor.size or tensor.dtype.kind not in "biuf":
-            faults.add("an encoded image or unknown bytes; decode it to numbers first", positions[row : row + 1])
-            good[row] = False
-        elif tensors and (tensor.shape, tensor.dtype) != (tensors[0].shape, tensors[0].dtype):
-            expected = f"{tensors[0].dtype} of shape {tensors[0].shape}"
-            faults.add(f"a tensor that is not {expected}", positions[row : row + 1])
+        found = _rectangle(column[int(row)].as_py())
+        problem = ""
+        if found is None:
+            problem = "nested lists of differing length, or with nulls"
+        elif shape is not None and found.shape != shape:
+            problem = f"shape is not {shape}"
+        if problem or found is None:
+            faults.add(problem, positions[row : row + 1])
             good[row] = False
         else:
-            tensors.append(tensor)
-    values = np.stack(tensors) if tensors else np.empty((0, 1), dtype=np.uint8)
+            shape = found.shape
+            rows.append(found)
+    values = np.stack(rows) if rows else np.empty((0, 1), dtype=np.uint8)
     return _finite(Extracted(good, values), positions, faults)
+
+
+def _rectangle(value: Any) -> NDArray[Any] | None:
+    try:
+        found = np.asarray(value)
+    except ValueError:
+        return None
+    return found if found.size and found.dtype.kind in "biuf" else None
+
+
+def _tensors(
+    column: Any,
+    good: NDArray[np.bool_],
+    shape: tuple[int, ...] | None,
+    given: bool,
+    positions: NDArray[Any],
+    faults: Faults,
+) -> Extracted:
+    found: list[NDArray[Any]] = []
+    good = good.copy()
+    images = False
+    for row in np.flatnonzero(good):
+        value = column[int(row)].as_py()
+        problem, tensor = "unknown bytes; decode them to numbers first", None
+        if is_image(value):
+            images = True
+            problem, tensor = _picture(value, shape if given else None)
+        else:
+            tensor = _tensor(value)
+        if tensor is None or not tensor.size or tensor.dtype.kind not in "biuf":
+            faults.add(problem, positions[row : row + 1])
+            good[row] = False
+        elif found and (tensor.shape, tensor.dtype) != (found[0].shape, found[0].dtype):
+            expected = f"{found[0].dtype} of shape {found[0].shape}"
+            hint = "; pass `input_shape` to have pictures made to fit" if images else ""
+            faults.add(f"a tensor that is not {expected}{hint}", positions[row : row + 1])
+            good[row] = False
+        else:
+            found.append(tensor)
+    values = np.stack(found) if found else np.empty((0, 1), dtype=np.uint8)
+    extracted = _finite(Extracted(good, values), positions, faults)
+    return Extracted(extracted.good, extracted.values, images)
+
+
+def is_image(value: Any) -> bool:
+    """Whether it is an encoded PNG or JPEG, or Spark's struct of a picture."""
+    return isinstance(value, dict) or value[:4] == b"\x89PNG" or value[:3] == b"\xff\xd8\xff"
+
+
+def _picture(value: Any, shape: tuple[int, ...] | None) -> tuple[str, NDArray[Any] | None]:
+    try:
+        if shape is None:
+            shape = image_shape(value)
+        return "", decode_image(value, shape if len(shape) == 3 else (*shape, 1)).reshape(shape)
+    except ValueError as error:
+        return f"a picture that cannot be read ({str(error).splitlines()[0][:120]})", None
 
 
 def _tensor(data: bytes) -> NDArray[Any] | None:
@@ -126,8 +238,6 @@ def _tensor(data: bytes) -> NDArray[Any] | None:
             with np.load(io.BytesIO(data), allow_pickle=False) as members:
                 return np.asarray(members[members.files[0]])
     except (ValueError, OSError, zipfile.BadZipFile, zlib.error, KeyError, IndexError):
-        return None
-    if data[:4] == b"\x89PNG" or data[:3] == b"\xff\xd8\xff":
         return None
     return np.frombuffer(data, dtype=np.uint8)
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cerebro_nas.data._summary import MAX_CLASSES
 from cerebro_nas.worker import ColumnSpec
+from cerebro_nas.worker import encode_column
 
 _ROW_GROUPS = 4
 _ROW_GROUP_BYTES = 16 << 20
@@ -158,6 +159,8 @@ def _npy(values: NDArray[Any]) -> list[bytes]:
 
 
 def _values(staged: pa.ChunkedArray, column: ColumnSpec, dtype: str) -> NDArray[Any]:
+    if column.encoder is not None and column.encoder["kind"] != "image":
+        return encode_column(staged, column)
     if column.dtype == "str":
         return np.asarray(staged.to_pylist(), dtype=object)
     if not pa.types.is_binary(staged.type) and not pa.types.is_large_binary(staged.type):

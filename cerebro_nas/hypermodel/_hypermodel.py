@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from cerebro_nas import search
+from cerebro_nas.errors import ConfigError
+from cerebro_nas.hypermodel._arrays import rows_of_arrays
 from cerebro_nas.hypermodel._checks import check_hyperparameters
 from cerebro_nas.hypermodel._checks import need_tensorflow
 from cerebro_nas.hypermodel._fixed_arch import architecture_of
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
     from cerebro_nas.storage import Store
 
 _CONSTRUCTOR = ("project_name", "max_trials", "directory", "objective", "tuner", "overwrite", "max_model_size", "seed")
+
+
+InputShape = Sequence[int] | int | Mapping[str, Sequence[int]] | None
+Columns = str | Sequence[str] | Sequence[Sequence[str]] | Mapping[str, str | Sequence[str]]
 
 
 class HyperHyperModel(Searching):
@@ -88,6 +94,8 @@ class HyperHyperModel(Searching):
             max_model_size=max_model_size,
         )
         settings.check()
+        # With arrays, `_resources` has the columns that are made of them.
+        self._bound_resources: search.Resources | None = None
         super().__init__(SearchSpace(inputs, outputs, seed=seed_of(settings), max_model_size=max_model_size), settings)
 
     # --- what to run on, and how to search ------------------------------------------------------------------------
@@ -98,10 +106,11 @@ class HyperHyperModel(Searching):
         store: Store | str | os.PathLike[str],
         validation: float | str = 0.2,
         evaluation_metric: str = "loss",
-        label_columns: Sequence[str] | str = "labels",
-        feature_columns: Sequence[str] | str = "features",
+        label_columns: Columns = "labels",
+        feature_columns: Columns = "features",
         verbose: Any = 1,
         num_shards: int | None = None,
+        sample_weight_column: str | None = None,
     ) -> None:
         """Say where the search runs and on which columns.
 
@@ -110,16 +119,20 @@ class HyperHyperModel(Searching):
             store: where prepared data and states go: a `LocalStore`, or its path.
             validation: fraction of the rows that candidates are validated on, or a boolean column that marks them.
             evaluation_metric: metric that candidates are compared by where no `objective` is given.
-            label_columns: one column for each head.
-            feature_columns: columns that feed the inputs.
+            label_columns: one column for each head, in order, or a dict by head's name.
+            feature_columns: columns that feed the inputs: a list (all for a single input, else one for each), a list
+                with a list of columns for each input, or a dict by input's name. Strings feed a
+                `StructuredDataInput` as categories, or a `TextInput`.
             verbose: 0 silent, 1 live where the output can do that, 2 plain lines.
             num_shards: parts that the training rows are cut into; one for each worker by default. More of them give
                 the scheduler more freedom, and cost a hop each.
+            sample_weight_column: column of weights of 0 or more, by which rows' losses and weighted metrics are
+                multiplied, in training and validation.
 
         Raises:
             ConfigError: an argument cannot be used.
         """
-        self._resources = search.make_resources(
+        self._resources = self._bound_resources = search.make_resources(
             backend=backend,
             store=store,
             validation=validation,
@@ -128,6 +141,7 @@ class HyperHyperModel(Searching):
             feature_columns=feature_columns,
             verbose=verbose,
             num_shards=num_shards,
+            sample_weight_column=sample_weight_column,
         )
 
     def tuner_bind(
@@ -221,22 +235,35 @@ class HyperHyperModel(Searching):
 
     def fit(
         self,
-        df: DataFrame,
+        df: DataFrame | None = None,
         batch_size: int = 32,
         epochs: int | None = None,
         callbacks: Sequence[Any] | None = None,
         verbose: Any = None,
-        input_shape: Sequence[int] | int | None = None,
+        input_shape: InputShape = None,
+        *,
+        x: Any = None,
+        y: Any = None,
+        validation_data: Any = None,
+        sample_weight: Any = None,
+        class_weight: Mapping[Any, float] | None = None,
     ) -> ModelSelectionResult:
         """Prepare the data and search.
 
         Args:
-            df: one row per example.
+            df: one row per example. Or leave it out, and pass arrays.
             batch_size: rows per training step.
             epochs: epochs per trial at most; None: up to 1000, stopped after 10 without improvement of `val_loss`.
             callbacks: `keras.callbacks.EarlyStopping` stops a candidate, `keras.callbacks.TensorBoard` logs all.
             verbose: overrides that of `resource_bind`.
-            input_shape: shape of one row of a single feature column, such as (28, 28, 1) for a vector of 784.
+            input_shape: shape of one row of a single feature column, such as (28, 28, 1) for a vector of 784; a dict
+                of them by column where there are several. Encoded pictures are resized to it.
+            x: instead of `df`, for each input an array of n rows, or a pandas frame for a `StructuredDataInput`; a
+                list of them for several inputs, or a dict by input's name. No Spark is needed.
+            y: for each head an array of n labels.
+            validation_data: arrays (x, y) to validate on; without it, `validation` of `resource_bind` says.
+            sample_weight: with `x`, a weight of 0 or more for each row.
+            class_weight: what the loss of a class's training rows is multiplied by, by class.
 
         Returns:
             The result: models, leaderboard, schedule.
@@ -247,16 +274,40 @@ class HyperHyperModel(Searching):
             BackendError: there are fewer slots than workers, or the backend failed.
             SearchAborted: the search could not go on.
         """
-        arguments = search.make_fit_arguments(batch_size=batch_size, epochs=epochs, input_shape=input_shape)
+        data, shapes = self._rows(df, x, y, validation_data, sample_weight)
+        arguments = search.make_fit_arguments(
+            batch_size=batch_size, epochs=epochs, input_shape=input_shape or shapes, class_weight=class_weight
+        )
         rules, logdirs = search.split_callbacks(callbacks, arguments.patience)
         self._check(verbose, arguments)
-        self._check_data(df, arguments)
+        self._check_data(data, arguments)
         with self._claim() as claim, self._bound("fit").backend as backend:
             if not self._has_ended(claim, arguments):
                 # Workers import TensorFlow while Spark prepares the data.
                 backend.launch()
-            self._prepare(df, arguments, claim.session)
+            self._prepare(data, arguments, claim.session)
             return self._search(claim, arguments, rules, logdirs, verbose)
+
+    def _rows(self, df: Any, x: Any, y: Any, validation_data: Any, sample_weight: Any) -> tuple[Any, Any]:
+        """The rows to search on, with the columns that are said of them, and the shapes of their tensors."""
+        if (df is None) == (x is None) or (x is None) != (y is None):
+            given = [name for name, value in (("df", df), ("x", x), ("y", y)) if value is not None]
+            raise ConfigError(
+                "`fit` needs a DataFrame, or arrays `x` and `y`. "
+                f"Received: {', '.join(given) or 'none of them'}. Pass `df`, or both `x=` and `y=`."
+            )
+        bound = self._bound("fit")
+        self._resources = self._bound_resources
+        if x is None:
+            if validation_data is not None or sample_weight is not None:
+                raise ConfigError(
+                    "`validation_data` and `sample_weight` are for arrays. Received: them with a DataFrame. "
+                    "Name columns in `resource_bind(validation=, sample_weight_column=)`."
+                )
+            return df, None
+        arrays = rows_of_arrays(x, y, self._space.inputs, self._space.head_names, validation_data, sample_weight)
+        self._resources = arrays.resources(self._bound_resources or bound)
+        return arrays.rows, arrays.shapes or None
 
     def fit_on_prepared_data(
         self,
@@ -265,7 +316,7 @@ class HyperHyperModel(Searching):
         epochs: int | None = None,
         callbacks: Sequence[Any] | None = None,
         verbose: Any = None,
-        input_shape: Sequence[int] | int | None = None,
+        input_shape: InputShape = None,
     ) -> ModelSelectionResult:
         """Search on the data that an earlier `fit` or `sys_setup` of this project prepared.
 
@@ -290,12 +341,15 @@ class HyperHyperModel(Searching):
         self._check(verbose, arguments)
         resources.backend.check()
         prepared = load_prepared(resources.store, self._settings.project_name)
+        layout = self._layout(df)
         check_fingerprint(
             prepared,
             df,
-            feature_columns=resources.feature_columns,
-            label_columns=resources.label_columns,
+            feature_columns=layout.feature_columns,
+            label_columns=layout.labels,
             input_shape=arguments.input_shape,
+            uses=None if df is None else layout.uses,
+            weight_column=resources.weight_column,
         )
         self._prepared = prepared
         with self._claim() as claim, resources.backend:
@@ -311,7 +365,7 @@ class HyperHyperModel(Searching):
         epochs: int | None = None,
         callbacks: Sequence[Any] | None = None,
         verbose: Any = None,
-        input_shape: Sequence[int] | int | None = None,
+        input_shape: InputShape = None,
     ) -> ModelSelectionResult:
         """Take one architecture, and try every combination of optimizer, learning rate and batch size on it.
 
@@ -352,9 +406,7 @@ class HyperHyperModel(Searching):
             # Where it was interrupted, the last search is still the one whose architecture it took.
             self._settings, self._result = before, self._result or found
 
-    def sys_setup(
-        self, df: DataFrame, input_shape: Sequence[int] | int | None = None, batch_size: int = 32, epochs: int = 1
-    ) -> None:
+    def sys_setup(self, df: DataFrame, input_shape: InputShape = None, batch_size: int = 32, epochs: int = 1) -> None:
         """Prepare the data and the search space without training; `fit_on_prepared_data` goes on from there."""
         arguments = search.make_fit_arguments(batch_size=batch_size, epochs=epochs, input_shape=input_shape)
         self._check_data(df, arguments)
@@ -364,9 +416,7 @@ class HyperHyperModel(Searching):
         space = self._space.explore(self._settings.hyperparameters)
         self._tuner = self._make_tuner(self._settings, space, None, arguments.epochs)
 
-    def test_tuner_space(
-        self, df: DataFrame, input_shape: Sequence[int] | int | None = None
-    ) -> keras_tuner.HyperParameters:
+    def test_tuner_space(self, df: DataFrame, input_shape: InputShape = None) -> keras_tuner.HyperParameters:
         """Print the search space as it is for this data, without training, and return it."""
         self.sys_setup(df, input_shape=input_shape)
         self.tuner.search_space_summary()

@@ -18,12 +18,12 @@ from cerebro_nas.tracking import configure_logging
 
 if TYPE_CHECKING:
     import keras_tuner
-    from pyspark.sql import DataFrame
 
     from cerebro_nas.data import PreparedData
     from cerebro_nas.results import ModelSelectionResult
     from cerebro_nas.search import FitArguments
     from cerebro_nas.search import SearchPlan
+    from cerebro_nas.search_space import Layout
     from cerebro_nas.search_space import SearchSpace
     from cerebro_nas.tuners import Tuner
 
@@ -105,7 +105,7 @@ class Searching(Fitted):
         if verbose is not None:
             search.check_verbose(verbose)
         self._check_tuner(self._settings, arguments.epochs)
-        self._space.check_labels(resources.label_columns)
+        self._space.layout(resources.features, resources.labels)
         search.check_objective(make_objective(self.objective), self._space)
 
     def _check_tuner(self, settings: search.Settings, epochs: int | None = None) -> None:
@@ -138,22 +138,42 @@ class Searching(Fitted):
             **settings.tuner_options,
         )
 
-    def _check_data(self, df: DataFrame, arguments: FitArguments) -> None:
+    def _check_data(self, data: Any, arguments: FitArguments) -> None:
         """Check what can be checked before Spark reads a row."""
+        from cerebro_nas.data import Rows
         from cerebro_nas.data import check_arguments
 
         resources = self._bound("fit")
-        if not (hasattr(df, "schema") and hasattr(df, "columns")):
-            raise ConfigError(f"`df` must be a Spark DataFrame. Received: df={df!r} (of type {type(df).__name__}).")
+        if not isinstance(data, Rows) and not (hasattr(data, "schema") and hasattr(data, "columns")):
+            raise ConfigError(
+                f"`df` must be a Spark DataFrame. Received: df={data!r} (of type {type(data).__name__}). "
+                "Pass arrays as `x` and `y`."
+            )
+        layout = self._layout(data)
         check_arguments(
-            df,
-            feature_columns=resources.feature_columns,
-            label_columns=resources.label_columns,
+            data,
+            feature_columns=layout.feature_columns,
+            label_columns=layout.labels,
             validation=resources.validation,
             input_shape=arguments.input_shape,
             num_shards=resources.num_shards,
+            uses=layout.uses,
+            weight_column=resources.weight_column,
         )
         resources.backend.check()
+
+    def _layout(self, data: Any) -> Layout:
+        """Which columns of the data feed what; None for data: only what needs no types."""
+        from cerebro_nas.data import rows_of
+
+        resources = self._bound("fit")
+        if data is None:
+            return self._space.layout(resources.features, resources.labels)
+        rows = rows_of(data)
+        once = {name for name in rows.columns if rows.columns.count(name) == 1}
+        return self._space.layout(
+            resources.features, resources.labels, lambda name: rows.kind(name) if name in once else None
+        )
 
     def _claim(self) -> search.SearchClaim:
         store = self._bound("fit").store
@@ -164,10 +184,11 @@ class Searching(Fitted):
         limits = {"max_trials": self.max_trials, "epochs": arguments.epochs}
         return claim.has_ended({**limits, "budgets": self._settings.budgets.to_dict()})
 
-    def _prepare(self, df: DataFrame, arguments: FitArguments, session: dict[str, Any] | None = None) -> None:
+    def _prepare(self, data: Any, arguments: FitArguments, session: dict[str, Any] | None = None) -> None:
         self._prepared = search.prepare(
-            df,
+            data,
             self._bound("fit"),
+            self._layout(data),
             name=self.project_name,
             input_shape=arguments.input_shape,
             seed=self._seed,
@@ -179,7 +200,13 @@ class Searching(Fitted):
             raise CerebroNasError("The data must be prepared before the search space is configured.")
         self._space.max_model_size = self._settings.max_model_size
         self._space.max_flops = self._settings.max_flops
-        self._space.configure(self._prepared, batch_size=arguments.batch_size, epochs=arguments.epochs)
+        self._space.configure(
+            self._prepared,
+            feature_columns_per_input=self._layout(None).features,
+            batch_size=arguments.batch_size,
+            epochs=arguments.epochs,
+            class_weight=arguments.class_weight,
+        )
 
     def _search(
         self,

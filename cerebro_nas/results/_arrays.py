@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.results._bundle import assemble
 from cerebro_nas.results._inference import to_tensor
 
 if TYPE_CHECKING:
@@ -29,9 +31,11 @@ def model_inputs(x: Any, source: ModelSource) -> list[NDArray[Any]]:
         ConfigError: there are more or fewer arrays than inputs, or one has another shape; columns are missing.
     """
     if hasattr(x, "columns") and hasattr(x, "to_numpy"):
-        return source.assemble(_columns(x, source))
+        return source.assemble(_columns(x, [spec for group in source.inputs for spec in group]))
+    if len(source.inputs) > 1 and isinstance(x, (list, tuple)) and len(x) == len(source.inputs):
+        return [_input(part, group) for part, group in zip(x, source.inputs, strict=True)]
     arrays = per_head(x, len(source.inputs), "x")
-    return [_shaped(array, group) for array, group in zip(arrays, source.inputs, strict=True)]
+    return [_input(array, group) for array, group in zip(arrays, source.inputs, strict=True)]
 
 
 def per_head(values: Any, count: int, name: str) -> list[NDArray[Any]]:
@@ -51,8 +55,27 @@ def per_head(values: Any, count: int, name: str) -> list[NDArray[Any]]:
     return [np.asarray(value) for value in values]
 
 
-def _columns(frame: Any, source: ModelSource) -> dict[str, NDArray[Any]]:
-    specs = [spec for group in source.inputs for spec in group]
+def _input(x: Any, group: tuple[ColumnSpec, ...]) -> NDArray[Any]:
+    """The values of one input."""
+    if hasattr(x, "columns") and hasattr(x, "to_numpy"):
+        return assemble(group, _columns(x, group))
+    array = np.asarray(x)
+    if all(spec.encoder is None for spec in group):
+        return _shaped(array, group)
+    if len(group) == 1 and array.ndim == 1:
+        array = array.reshape(-1, 1)
+    if group[0].shape and len(array.shape) > 2:
+        # Pictures that are decoded already.
+        return _shaped(array, group)
+    if array.ndim != 2 or array.shape[1] != len(group):
+        raise ConfigError(
+            f"`x` must hold rows of {len(group)} value(s), {', '.join(repr(spec.name) for spec in group)}, as in "
+            f"training. Received: x with shape {array.shape}. Pass an array of shape (rows, {len(group)})."
+        )
+    return assemble(group, {spec.name: to_tensor(array[:, n].tolist(), spec) for n, spec in enumerate(group)})
+
+
+def _columns(frame: Any, specs: Sequence[ColumnSpec]) -> dict[str, NDArray[Any]]:
     missing = [spec.name for spec in specs if spec.name not in frame.columns]
     if missing:
         raise ConfigError(

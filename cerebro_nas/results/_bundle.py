@@ -124,10 +124,11 @@ class ModelSource:
 
     def assemble(self, columns: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Turn column tensors (by name, n rows each) into the model's inputs."""
-        inputs = []
-        for group in self.inputs:
-            if len(group) == 1 and group[0].shape:
-                inputs.append(columns[group[0].name])
-            else:
-                inputs.append(np.stack([columns[spec.name].astype(np.float32) for spec in group], axis=-1))
-        return inputs
+        return [assemble(group, columns) for group in self.inputs]
+
+
+def assemble(group: tuple[ColumnSpec, ...], columns: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    """The values of one input: the tensor of its column, or its scalar columns side by side as float32."""
+    if len(group) == 1 and group[0].shape:
+        return columns[group[0].name]
+    return np.stack([columns[spec.name].astype(np.float32) for spec in group], axis=-1)

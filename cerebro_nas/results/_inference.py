@@ -20,6 +20,7 @@ from cerebro_nas.errors import DataError
 from cerebro_nas.results._bundle import ModelSource
 from cerebro_nas.results._bundle import OutputSpec
 from cerebro_nas.worker import ColumnSpec
+from cerebro_nas.worker import encode_column
 
 if TYPE_CHECKING:
     import keras
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType
 
 _CACHED_MODELS = 2
+_NPY = b"\x93NUMPY"
 
 
 def transform(df: DataFrame, source: ModelSource, trial: str, name: str) -> DataFrame:
@@ -168,8 +170,14 @@ def to_tensor(values: Any, spec: ColumnSpec) -> NDArray[Any]:
     what the model's input is.
 
     Raises:
-        DataError: values are missing, or have another size.
+        DataError: values are missing, have another size, or are of another kind.
     """
+    if hasattr(values, "columns"):
+        # Structs of pictures come as a frame.
+        values = values.to_dict("records")
+    dtype = "float32" if spec.dtype == "uint8" else spec.dtype
+    if spec.encoder is not None:
+        return _encoded(list(values), spec).astype(dtype, copy=False)
     rows = [_cell(value) for value in values]
     missing = sum(row is None for row in rows)
     size = int(np.prod(spec.shape, dtype=np.int64))
@@ -179,15 +187,34 @@ def to_tensor(values: Any, spec: ColumnSpec) -> NDArray[Any]:
             f"Column {spec.name!r} must hold {size} number(s) in each row, as in training. "
             f"Received: {missing} missing and sizes {sorted(sizes)}. Clean the column first."
         )
-    dtype = "float32" if spec.dtype == "uint8" else spec.dtype
     return np.asarray(rows, dtype=dtype).reshape(len(rows), *spec.shape)
+
+
+def _encoded(values: list[Any], spec: ColumnSpec) -> NDArray[Any]:
+    missing = sum(_cell_is_null(value) for value in values)
+    if missing:
+        raise DataError(
+            f"Column {spec.name!r} must hold a value in each row, as in training. Received: {missing} missing. "
+            "Fill or drop them first."
+        )
+    try:
+        return encode_column(values, spec)
+    except ValueError as error:
+        raise DataError(f"Column {spec.name!r} holds what it did not hold in training: {error}") from error
 
 
 def _cell(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray)):
-        return np.load(io.BytesIO(value), allow_pickle=False)
+        return np.load(io.BytesIO(value), allow_pickle=False) if value[:6] == _NPY else np.frombuffer(value, np.uint8)
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        # Nested arrays come as arrays of arrays.
+        return np.stack([_cell(part) for part in value])
     # pandas shows a null among numbers as NaN.
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if _cell_is_null(value) else value
+
+
+def _cell_is_null(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _labels(values: Any) -> NDArray[Any]:

@@ -34,6 +34,7 @@ FORCEABLE = (
     "stoppers",
     "max_flops",
     "max_latency_ms",
+    "class_weight",
 )
 
 _SHOWN = 12
@@ -76,9 +77,9 @@ def check_data(before: Mapping[str, Any], source: Mapping[str, Any]) -> None:
         ResumeMismatchError: they differ.
     """
     began = before.get("data", {})
-    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in source.items()}
+    plain = {name: list(value) if isinstance(value, tuple) else value or None for name, value in source.items()}
     asked = {name: value for name, value in plain.items() if name != "input_shape" or value is not None}
-    lines = list(differences("data", {name: began.get(name) for name in asked}, asked))
+    lines = list(differences("data", {name: began.get(name) or None for name in asked}, asked))
     if lines:
         raise ResumeMismatchError(_message(lines, {"data"}))
 
@@ -108,6 +109,7 @@ def describe_search(
         "stoppers": [{"rule": type(rule).__name__, **rule.to_dict()} for rule in settings.rules] or None,
         "max_flops": settings.max_flops,
         "max_latency_ms": settings.max_latency_ms,
+        "class_weight": arguments.class_weight and {str(key): value for key, value in arguments.class_weight.items()},
     }
     # As the journal will give it back.
     found: dict[str, Any] = json.loads(json.dumps(described, default=str))

@@ -124,11 +124,13 @@ def search_spec(plan: SearchPlan) -> SearchSpec:
         data_url=prepared.url,
         state_url=plan.states_url,
         shards=prepared.shards,
-        features=space.features,
+        # What encoded the columns is no business of workers, and may be long.
+        features=tuple(tuple(replace(column, encoder=None) for column in group) for group in space.features),
         labels=space.labels,
         targets=space.targets,
         seed=plan.seed,
         batch_size=plan.batch_size,
+        weights=prepared.weights,
     )
 
 

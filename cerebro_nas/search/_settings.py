@@ -16,6 +16,7 @@ from typing import Any
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.search._budgets import Budgets
 from cerebro_nas.search._identity import FORCEABLE
+from cerebro_nas.search_space import named_columns
 from cerebro_nas.stoppers import Stopper
 from cerebro_nas.stoppers import make_stoppers
 from cerebro_nas.storage import LocalStore
@@ -23,6 +24,7 @@ from cerebro_nas.storage import check_name
 
 if TYPE_CHECKING:
     from cerebro_nas.backend import Backend
+    from cerebro_nas.search_space import NamedColumns
     from cerebro_nas.storage import Store
 
 _DEFAULTS: dict[str, Any] = {
@@ -134,10 +136,11 @@ class Resources:
     store: Store
     validation: float | str
     evaluation_metric: str
-    label_columns: tuple[str, ...]
-    feature_columns: tuple[str, ...]
+    labels: NamedColumns
+    features: NamedColumns
     verbose: int
     num_shards: int
+    weight_column: str | None = None
 
     @property
     def default_objective(self) -> str:
@@ -156,6 +159,7 @@ def make_resources(
     feature_columns: Any,
     verbose: Any,
     num_shards: Any = None,
+    sample_weight_column: Any = None,
 ) -> Resources:
     """Check the arguments of `resource_bind`.
 
@@ -188,15 +192,21 @@ def make_resources(
             "`num_shards` must be a whole number of at least 1, or None for one shard a worker. "
             f"Received: num_shards={num_shards!r}. Leave it out unless workers come and go."
         )
+    if sample_weight_column is not None and not (isinstance(sample_weight_column, str) and sample_weight_column):
+        raise ConfigError(
+            "`sample_weight_column` must be the name of a column, or None. "
+            f"Received: sample_weight_column={sample_weight_column!r}. Pass a name."
+        )
     return Resources(
         backend=backend,
         store=store,
         validation=_checked_validation(validation),
         evaluation_metric=evaluation_metric,
-        label_columns=_names("label_columns", label_columns),
-        feature_columns=_names("feature_columns", feature_columns),
+        labels=named_columns("label_columns", label_columns),
+        features=named_columns("feature_columns", feature_columns),
         verbose=verbose,
         num_shards=num_shards or backend.num_workers,
+        weight_column=sample_weight_column,
     )
 
 
@@ -206,11 +216,14 @@ class FitArguments:
 
     batch_size: int
     epochs: int
-    input_shape: tuple[int, ...] | None
+    input_shape: tuple[int, ...] | dict[str, tuple[int, ...]] | None
     patience: int | None
+    class_weight: dict[Any, float] | None = None
 
 
-def make_fit_arguments(*, batch_size: Any, epochs: Any, input_shape: Any) -> FitArguments:
+def make_fit_arguments(
+    *, batch_size: Any, epochs: Any, input_shape: Any = None, class_weight: Any = None
+) -> FitArguments:
     """Check the arguments of `fit`; `epochs=None` means up to 1000 with early stopping, as in AutoKeras.
 
     Raises:
@@ -222,16 +235,43 @@ def make_fit_arguments(*, batch_size: Any, epochs: Any, input_shape: Any) -> Fit
         epochs, patience = _AUTO_EPOCHS, _AUTO_PATIENCE
     _check_count("batch_size", batch_size)
     _check_count("epochs", epochs)
-    if input_shape is not None:
-        if isinstance(input_shape, int):
-            input_shape = (input_shape,)
-        if not isinstance(input_shape, Sequence) or not input_shape or not all(_is_count(n) for n in input_shape):
-            raise ConfigError(
-                "`input_shape` must be a tuple of positive integers, the shape of one row without the batch "
-                f"dimension. Received: input_shape={input_shape!r}. Pass for example (28, 28, 1)."
-            )
-        input_shape = tuple(int(n) for n in input_shape)
-    return FitArguments(int(batch_size), int(epochs), input_shape, patience)
+    return FitArguments(
+        int(batch_size), int(epochs), _checked_shapes(input_shape), patience, _checked_weights(class_weight)
+    )
+
+
+def _checked_weights(given: Any) -> dict[Any, float] | None:
+    if given is None:
+        return None
+    if (
+        not isinstance(given, Mapping)
+        or not given
+        or not all(isinstance(weight, numbers.Real) and 0 <= float(weight) < math.inf for weight in given.values())
+    ):
+        raise ConfigError(
+            "`class_weight` must be a dict from classes to weights of 0 or more. "
+            f"Received: class_weight={given!r}. Pass for example {{'cat': 1.0, 'dog': 2.5}}."
+        )
+    return {_plain(key): float(weight) for key, weight in given.items()}
+
+
+def _checked_shapes(given: Any) -> tuple[int, ...] | dict[str, tuple[int, ...]] | None:
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        return {str(name): _checked_shape(shape, given) for name, shape in given.items()}
+    return _checked_shape(given, given)
+
+
+def _checked_shape(shape: Any, given: Any) -> tuple[int, ...]:
+    if isinstance(shape, int):
+        shape = (shape,)
+    if not isinstance(shape, Sequence) or not shape or not all(_is_count(n) for n in shape):
+        raise ConfigError(
+            "`input_shape` must be a tuple of positive integers, the shape of one row without the batch "
+            f"dimension, or a dict of them by column. Received: input_shape={given!r}. Pass for example (28, 28, 1)."
+        )
+    return tuple(int(n) for n in shape)
 
 
 def check_verbose(verbose: Any) -> None:
@@ -278,15 +318,6 @@ def _checked_validation(value: Any) -> float | str:
         "`validation` must be a fraction between 0 and 1, or the name of a boolean column. "
         f"Received: validation={value!r}. Pass for example 0.2."
     )
-
-
-def _names(argument: str, value: Any) -> tuple[str, ...]:
-    names = (value,) if isinstance(value, str) else value
-    if not isinstance(names, Sequence) or not names or not all(isinstance(n, str) and n for n in names):
-        raise ConfigError(
-            f"`{argument}` must be a list of column names. Received: {argument}={value!r}. Pass for example ['x']."
-        )
-    return tuple(names)
 
 
 def _plain(value: Any) -> Any:

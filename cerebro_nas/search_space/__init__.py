@@ -9,6 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 from typing import Any
 
+from cerebro_nas.search_space._columns import InputInfo
+from cerebro_nas.search_space._columns import Layout
+from cerebro_nas.search_space._columns import NamedColumns
+from cerebro_nas.search_space._columns import groups_in_order
+from cerebro_nas.search_space._columns import named_columns
+
 if TYPE_CHECKING:
     from cerebro_nas.search_space._adapted import Adapter
     from cerebro_nas.search_space._adapter import fresh_session
@@ -17,7 +23,19 @@ if TYPE_CHECKING:
     from cerebro_nas.search_space._flops import count_flops
     from cerebro_nas.search_space._space import SearchSpace
 
-__all__ = ["Adapter", "SearchSpace", "architecture_text", "check_size", "count_flops", "fresh_session"]
+__all__ = [
+    "Adapter",
+    "InputInfo",
+    "Layout",
+    "NamedColumns",
+    "SearchSpace",
+    "architecture_text",
+    "check_size",
+    "count_flops",
+    "fresh_session",
+    "groups_in_order",
+    "named_columns",
+]
 
 _HOMES = {
     "Adapter": "_adapted",

@@ -18,6 +18,7 @@ from autokeras.utils import utils
 from keras.src.backend.common import global_state
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.search_space._tokens import with_token_limit
 
 _AUTOMATIC_NAME = re.compile(r"^(?P<stem>[a-z0-9_]+?)_(?P<number>\d+)$")
 
@@ -191,13 +192,11 @@ def _reset_names_before_blocks(graph: ShapeGraph) -> None:
     AutoKeras counts them over the whole graph, so that the names in one block would depend on choices in another.
     """
     for block in graph.blocks:
-        block.build = _with_fresh_uids(block.build)
+        if not getattr(block.build, "counts_from_one", False):
+            block.build = _with_fresh_uids(with_token_limit(block, block.build))
 
 
 def _with_fresh_uids(build: Callable[..., Any]) -> Callable[..., Any]:
-    if getattr(build, "counts_from_one", False):
-        return build
-
     def build_block(*args: Any, **kwargs: Any) -> Any:
         uids = global_state.get_global_attribute("object_name_uids") or {}
         # Names of classes begin with a capital; those of layers, which must stay unique, do not.

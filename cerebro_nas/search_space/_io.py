@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.search_space._tokens import set_num_tokens
 from cerebro_nas.worker import ColumnSpec
 
 if TYPE_CHECKING:
@@ -66,12 +67,6 @@ def features_by_input(
 
 def configure_input(node: Any, columns: tuple[ColumnSpec, ...], rows: int, batch_size: int) -> None:
     """Set what an AutoKeras input needs to know of its data."""
-    for column in columns:
-        if column.dtype == "str":
-            raise ConfigError(
-                "Argument `feature_columns` should name columns of numbers. "
-                f"Received: column {column.name!r} of strings. Index or encode it first (Spark's `StringIndexer`)."
-            )
     if len(columns) > 1 and any(column.shape for column in columns):
         shapes = ", ".join(f"{column.name}: {column.shape}" for column in columns)
         raise ConfigError(
@@ -88,6 +83,9 @@ def configure_input(node: Any, columns: tuple[ColumnSpec, ...], rows: int, batch
     node.data_shape = [rows, *node.shape]
     if isinstance(node, autokeras.StructuredDataInput):
         _configure_structured(node, columns)
+    if isinstance(node, autokeras.TextInput):
+        encoder = columns[0].encoder or {}
+        set_num_tokens(node, len(encoder["vocabulary"]) + 2 if "vocabulary" in encoder else 0)
 
 
 def configure_head(head: Any, settings: HeadSettings, column: ColumnSpec, prepared: PreparedData) -> dict[str, Any]:
@@ -132,8 +130,10 @@ def _configure_structured(node: Any, columns: tuple[ColumnSpec, ...]) -> None:
     names = [column.name for column in columns]
     if len(columns) == 1 and columns[0].shape:
         names = [f"{columns[0].name}_{i}" for i in range(math.prod(columns[0].shape))]
-    node.column_names = node.column_names or names
-    node.column_types = {name: "numerical" for name in node.column_names} | (node.column_types or {})
+        names = node.column_names or names
+    node.column_names = names
+    found = {column.name: "categorical" for column in columns if column.encoder is not None}
+    node.column_types = {name: "numerical" for name in names} | (node.column_types or {}) | found
 
 
 def _configure_classification(

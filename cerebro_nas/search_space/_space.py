@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
@@ -16,10 +18,17 @@ from cerebro_nas.search_space import _io
 from cerebro_nas.search_space._adapted import Adapter
 from cerebro_nas.search_space._built import architecture_text
 from cerebro_nas.search_space._built import check_size
+from cerebro_nas.search_space._class_weights import with_class_weights
+from cerebro_nas.search_space._columns import InputInfo
+from cerebro_nas.search_space._columns import Layout
+from cerebro_nas.search_space._columns import NamedColumns
 from cerebro_nas.search_space._describe import describe_graph
 from cerebro_nas.search_space._explore import BATCH_SIZE
 from cerebro_nas.search_space._explore import Explorer
 from cerebro_nas.search_space._flops import count_flops
+from cerebro_nas.search_space._layout import input_info
+from cerebro_nas.search_space._layout import labels_of
+from cerebro_nas.search_space._layout import make_layout
 from cerebro_nas.worker import CandidateSpec
 from cerebro_nas.worker import ColumnSpec
 
@@ -77,6 +86,16 @@ class SearchSpace:
         return tuple(_adapter.is_classification(head) for head in self._heads)
 
     @property
+    def inputs(self) -> tuple[InputInfo, ...]:
+        """What each input takes."""
+        return tuple(input_info(node) for node in self._graph.inputs)
+
+    @property
+    def head_names(self) -> tuple[str, ...]:
+        """Names of the heads."""
+        return tuple(str(head.name) for head in self._heads)
+
+    @property
     def metric_names(self) -> tuple[str, ...]:
         """What candidates report, as Keras names it, without the `val_` variants."""
         names = ["loss"]
@@ -92,6 +111,7 @@ class SearchSpace:
         feature_columns_per_input: Sequence[Sequence[str]] | None = None,
         batch_size: int,
         epochs: int,
+        class_weight: Mapping[Any, float] | None = None,
     ) -> None:
         """Set the shapes, classes and statistics of a data set. May be called again for another one.
 
@@ -100,36 +120,51 @@ class SearchSpace:
             feature_columns_per_input: columns of each input; by default all for a single input, else one for each.
             batch_size: rows per step.
             epochs: epochs that candidates train; learning-rate schedules depend on it.
+            class_weight: by class, what the loss of its training rows is multiplied by.
 
         Raises:
             ConfigError: data and graph do not fit.
         """
         inputs = self._graph.inputs
         features = _io.features_by_input(prepared, inputs, feature_columns_per_input)
-        self.check_labels([column.name for column in prepared.labels])
+        labels_of(self._heads, NamedColumns(tuple(column.name for column in prepared.labels)))
         for node, columns in zip(inputs, features, strict=True):
             _io.configure_input(node, columns, prepared.train_rows, batch_size)
         self._targets = tuple(
             _io.configure_head(head, settings, column, prepared)
             for head, settings, column in zip(self._heads, self._settings, prepared.labels, strict=True)
         )
+        if class_weight is not None:
+            known = [
+                self._classes_of(head, column, prepared)
+                for head, column in zip(self._heads, prepared.labels, strict=True)
+            ]
+            self._targets = with_class_weights(self._targets, class_weight, known)
         # The rows are those of the training split already.
         self._graph.set_fit_args(0, epochs)
         self._features = features
         self._labels = tuple(prepared.labels)
         self._statistics = Adapter(features, prepared)
 
-    def check_labels(self, label_columns: Sequence[str]) -> None:
-        """Refuse another number of label columns than heads.
+    def _classes_of(self, head: Any, column: ColumnSpec, prepared: PreparedData) -> Sequence[Any]:
+        if not _adapter.is_classification(head):
+            return ()
+        return range(column.shape[0]) if column.shape else prepared.statistics[column.name].classes
+
+    def layout(
+        self, features: NamedColumns, labels: NamedColumns, kind: Callable[[str], str | None] = lambda name: None
+    ) -> Layout:
+        """Give inputs and heads their columns.
+
+        Args:
+            features: what the user named for the inputs.
+            labels: what the user named for the heads.
+            kind: says what a column holds (see `cerebro_nas.data.Rows.kind`), None for one that is not there.
 
         Raises:
-            ConfigError: there are more or fewer.
+            ConfigError: columns, inputs and heads do not fit.
         """
-        if len(label_columns) != len(self._heads):
-            raise ConfigError(
-                f"Argument `label_columns` should name one column for each of the {len(self._heads)} heads. "
-                f"Received: label_columns={list(label_columns)}. Name as many as heads."
-            )
+        return make_layout(self._graph.inputs, self._heads, features, labels, kind)
 
     def describe(self) -> dict[str, Any]:
         """The graph as plain values by dotted path, equal for equal graphs; call it after `configure`."""

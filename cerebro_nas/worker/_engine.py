@@ -32,6 +32,7 @@ from cerebro_nas.worker._model import build_model
 from cerebro_nas.worker._shard_cache import ShardCache
 from cerebro_nas.worker._shard_cache import Tensors
 from cerebro_nas.worker._shard_cache import chunks
+from cerebro_nas.worker._shard_cache import is_weighted
 from cerebro_nas.worker._spec import CandidateSpec
 from cerebro_nas.worker._spec import SearchSpec
 from cerebro_nas.worker._state import dump_state
@@ -205,7 +206,8 @@ class Engine:
     def _build(self, spec: CandidateSpec, tensors: Tensors) -> _Compiled:
         try:
             model = build_model(spec)
-            compiled = _Compiled(model, Loop(model, tensors.inputs, tensors.targets, self._steps))
+            loop = Loop(model, tensors.inputs, tensors.targets, self._steps, weighted=is_weighted(self._search))
+            compiled = _Compiled(model, loop)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise CandidateError("build_error", f"Keras refuses the architecture: {_brief(error)}") from error
         compiled.holds = None if spec.parent else (spec.trial, 0)

@@ -42,10 +42,20 @@ class Loop:
     """
 
     def __init__(
-        self, model: keras.Model, inputs: Sequence[Any], targets: Sequence[Any], steps: StepCount | None = None
+        self,
+        model: keras.Model,
+        inputs: Sequence[Any],
+        targets: Sequence[Any],
+        steps: StepCount | None = None,
+        *,
+        weighted: bool = False,
     ) -> None:
-        """Make the loops for tensors of the types and row shapes of `inputs` and `targets`, counting in `steps`."""
+        """Make the loops for tensors of the types and row shapes of `inputs` and `targets`, counting in `steps`.
+
+        The last of `targets` are sample weights where the model is `weighted`.
+        """
         self._model = model
+        self._weighted = weighted
         self._steps = StepCount() if steps is None else steps
         self.traces = 0
         data = tuple(_any_rows(item) for item in inputs), tuple(_any_rows(item) for item in targets)
@@ -77,23 +87,27 @@ class Loop:
         for step in tf.range((rows + size - 1) // size):
             picked = order[step * size : tf.minimum((step + 1) * size, rows)]
             x, y = [tf.gather(item, picked) for item in inputs], [tf.gather(item, picked) for item in targets]
-            self._steps.add_after(self._model.train_step(_pack(x, y)))
+            self._steps.add_after(self._model.train_step(self._pack(x, y)))
 
     def _test_graph(self, inputs: Any, targets: Any, size: Any) -> None:
         self.traces += 1
         rows = tf.shape(inputs[0])[0]
         for step in tf.range((rows + size - 1) // size):
             begin, end = step * size, tf.minimum((step + 1) * size, rows)
-            results = self._model.test_step(_pack([x[begin:end] for x in inputs], [y[begin:end] for y in targets]))
-            self._steps.add_after(results)
+            x, y = [item[begin:end] for item in inputs], [item[begin:end] for item in targets]
+            self._steps.add_after(self._model.test_step(self._pack(x, y)))
+
+    def _pack(self, inputs: list[Any], targets: list[Any]) -> tuple[Any, ...]:
+        x = _single(inputs)
+        if not self._weighted:
+            return x, _single(targets)
+        *targets, weights = targets
+        return x, _single(targets), _single([weights] * len(targets))
 
 
 def _any_rows(item: Any) -> tf.TensorSpec:
     return tf.TensorSpec([None, *item.shape[1:]], tf.as_dtype(item.dtype))
 
 
-def _pack(inputs: list[Any], targets: list[Any]) -> tuple[Any, Any]:
-    return (
-        inputs[0] if len(inputs) == 1 else tuple(inputs),
-        targets[0] if len(targets) == 1 else tuple(targets),
-    )
+def _single(items: list[Any]) -> Any:
+    return items[0] if len(items) == 1 else tuple(items)

@@ -29,7 +29,10 @@ _ASSEMBLED_ROWS = 2048
 
 @dataclass(frozen=True)
 class Tensors:
-    """Inputs and targets of a shard, memory-mapped: one array per input or output, n rows each."""
+    """Inputs and targets of a shard, memory-mapped: one array per input or output, n rows each.
+
+    Where rows have weights, they come last among the targets, float32 of shape (n,).
+    """
 
     inputs: tuple[NDArray[Any], ...]
     targets: tuple[NDArray[Any], ...]
@@ -107,6 +110,8 @@ class ShardCache:
         search = self._search
         columns = {column.name: column for group in search.features for column in group}
         columns.update({column.name: column for column in search.labels})
+        if search.weights is not None:
+            columns[search.weights.name] = search.weights
         decoded = _Decoded(self._scratch / f"{spec.split}-{spec.index:05d}", spec.rows)
         for found in read_shard_pieces(search.data_url, spec, list(columns.values())):
             inputs = [_assemble(group, found) for group in search.features]
@@ -114,7 +119,7 @@ class ShardCache:
                 encode_targets(found[column.name], target)
                 for column, target in zip(search.labels, search.targets, strict=True)
             ]
-            decoded.add([*inputs, *targets])
+            decoded.add([*inputs, *targets, *_weights(search, found, train=spec.split == "train")])
         return decoded.tensors(len(search.features))
 
 
@@ -153,6 +158,24 @@ def _release_pages(array: NDArray[Any]) -> None:
         pages.madvise(mmap.MADV_DONTNEED)
 
 
+def is_weighted(search: SearchSpec) -> bool:
+    """Whether rows have weights."""
+    return search.weights is not None or any("weights" in target for target in search.targets)
+
+
+def _weights(search: SearchSpec, found: dict[str, NDArray[Any]], *, train: bool) -> list[NDArray[np.float32]]:
+    """The weights of rows, if they have any: those of their own times, in training, those of their classes."""
+    if not is_weighted(search):
+        return []
+    weights = np.ones(len(next(iter(found.values()))), dtype=np.float32)
+    if search.weights is not None:
+        weights *= found[search.weights.name]
+    for column, target in zip(search.labels, search.targets, strict=True):
+        if train and "weights" in target:
+            weights *= np.asarray(target["weights"], dtype=np.float32)[_positions(found[column.name], target)]
+    return [weights]
+
+
 def encode_targets(labels: NDArray[Any], target: dict[str, Any]) -> NDArray[np.float32]:
     """Turn stored labels into targets, float32 of shape (n, k) (see `SearchSpec.targets`).
 
@@ -161,15 +184,24 @@ def encode_targets(labels: NDArray[Any], target: dict[str, Any]) -> NDArray[np.f
     """
     if target["kind"] == "values":
         return np.ascontiguousarray(labels.reshape(len(labels), -1), dtype=np.float32)
+    positions = _positions(labels, target)
+    if target["as"] == "binary":
+        return positions.astype(np.float32).reshape(-1, 1)
+    return np.eye(len(target["classes"]), dtype=np.float32)[positions]
+
+
+def _positions(labels: NDArray[Any], target: dict[str, Any]) -> NDArray[np.intp]:
+    """Positions of labels among the classes, or of the largest element of rows that are encoded already."""
+    if labels.ndim > 1:
+        found: NDArray[np.intp] = labels.reshape(len(labels), -1).argmax(axis=1)
+        return found
     classes = np.asarray(target["classes"], dtype=object if labels.dtype == object else None)
     positions = np.searchsorted(classes, labels)
     known = classes[np.minimum(positions, len(classes) - 1)] == labels
     if not known.all():
         unknown = sorted({str(label) for label in labels[~known].tolist()})[:10]
         raise DataError(f"Labels {unknown} of a shard are none of the classes. Prepare the data anew.")
-    if target["as"] == "binary":
-        return positions.astype(np.float32).reshape(-1, 1)
-    return np.eye(len(classes), dtype=np.float32)[positions]
+    return positions
 
 
 def chunks(order: NDArray[np.int32], batch_size: int, row_bytes: int, budget: int) -> Iterator[NDArray[np.int32]]:

@@ -65,11 +65,13 @@ class SearchSpec:
         targets: per model output: `{"kind": "classes", "classes": [...], "as": "onehot" | "binary"}` for scalar
             labels, mapped to their position in the sorted `classes` ("onehot": float32 of shape (k,); "binary":
             float32 of shape (1,)), or `{"kind": "values"}` for labels used as they are (one-hot vectors, numbers to
-            regress on; float32, a scalar becomes shape (1,)).
+            regress on; float32, a scalar becomes shape (1,)). Classes may have `"weights"`, one for each, by which
+            the loss of training rows is multiplied.
         seed: seed of the search; the order of rows follows from (seed, trial, epoch, shard).
         batch_size: rows per step.
         threads: threads per worker (intra-op; inter-op is 1).
         checkpoint: write every generation to the store (asynchronously).
+        weights: the column of sample weights, by which losses and weighted metrics are multiplied, or None.
     """
 
     data_url: str
@@ -82,6 +84,7 @@ class SearchSpec:
     batch_size: int
     threads: int = 1
     checkpoint: bool = True
+    weights: ColumnSpec | None = None
 
     def to_json(self) -> str:
         """Serialise; `from_json` is the inverse."""
@@ -94,7 +97,8 @@ class SearchSpec:
         Raises:
             ValueError: it is no such text; the message names the part that is not.
         """
-        raw = _object(parse_json(text), _SEARCH, "a search")
+        plain = parse_json(text)
+        raw = _object({"weights": None, **plain} if isinstance(plain, dict) else plain, _SEARCH, "a search")
         return cls(
             **{
                 **raw,
@@ -102,6 +106,7 @@ class SearchSpec:
                 "features": tuple(tuple(_column(c) for c in _list(group, "features")) for group in raw["features"]),
                 "labels": tuple(_column(c) for c in raw["labels"]),
                 "targets": tuple(raw["targets"]),
+                "weights": None if raw["weights"] is None else _column(raw["weights"]),
             }
         )
 
@@ -243,6 +248,7 @@ _SEARCH: _Fields = {
     "batch_size": _is_count,
     "threads": _is_count,
     "checkpoint": _is(bool),
+    "weights": lambda value: value is None or isinstance(value, dict),
 }
 _CANDIDATE: _Fields = {
     "trial": _is(str),

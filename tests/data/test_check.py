@@ -28,6 +28,7 @@ FRAME = Frame(
             T.StructField("features", VectorUDT()),
             T.StructField("pixels", T.ArrayType(T.FloatType())),
             T.StructField("nested", T.ArrayType(T.ArrayType(T.FloatType()))),
+            T.StructField("words", T.ArrayType(T.StringType())),
             T.StructField("label", T.StringType()),
             T.StructField("when", T.TimestampType()),
             T.StructField("held_out", T.BooleanType()),
@@ -66,9 +67,9 @@ def test_good_arguments(changed: dict[str, Any]) -> None:
         ({"feature_columns": ["twice"]}, "'twice' is in the DataFrame 2 times"),
         ({"feature_columns": ["pixels", "pixels"]}, "'pixels' is named more than once"),
         ({"label_columns": ["features"]}, "'features' is named more than once"),
-        ({"feature_columns": ["label"], "label_columns": ["pixels"]}, "StringIndexer"),
+        ({"feature_columns": ["label"], "label_columns": ["pixels"]}, "StructuredDataInput"),
         ({"feature_columns": ["when"]}, "timestamp"),
-        ({"feature_columns": ["nested"]}, "arrays must hold numbers"),
+        ({"feature_columns": ["words"]}, "arrays must hold numbers"),
         ({"input_shape": (8, 0)}, "input_shape must be positive"),
         ({"input_shape": ()}, "input_shape must be positive"),
         ({"validation": 0.0}, "validation must be a fraction"),
@@ -96,13 +97,13 @@ def test_all_problems_are_listed_at_once() -> None:
 @pytest.mark.case(29)
 def test_types_are_told_beside_names_that_are_wrong() -> None:
     with pytest.raises(DataError) as caught:
-        _check(feature_columns=["featurs", "when", "nested", "twice"], label_columns=["lable"])
+        _check(feature_columns=["featurs", "when", "words", "twice"], label_columns=["lable"])
     text = str(caught.value)
     for part in (
         "no column 'featurs'; did you mean 'features'?",
         "no column 'lable'; did you mean 'label'?",
         "feature column 'when' has type timestamp",
-        "feature column 'nested' has type array<array<float>>",
+        "feature column 'words' has type array<string>",
         "column 'twice' is in the DataFrame 2 times",
     ):
         assert text.count(part) == 1
