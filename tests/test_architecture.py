@@ -23,6 +23,7 @@ _ARROWS: dict[str, set[str] | None] = {
     "__init__": None,
     "testing": None,
     "hypermodel": _SEARCH_MAY | {"search", "results"},
+    "tasks": {"hypermodel", "search", "results", "tuners", "backend", "storage", "tracking"},
     "search": _SEARCH_MAY | {"results"},
     "results": {"tracking", "storage", "worker", "data", "hopper"},
     "backend": {"hopper", "worker"},

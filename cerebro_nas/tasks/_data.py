@@ -1,0 +1,84 @@
+"""Arrays and frames that `AutoModel` was given: checked, and split as AutoKeras splits them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from cerebro_nas.errors import ConfigError
+
+
+def is_spark(x: Any) -> bool:
+    """Whether it is a DataFrame of Spark."""
+    # By method, not by class: Spark Connect has a DataFrame of its own.
+    return hasattr(x, "mapInArrow")
+
+
+def parts(data: Any, names: Sequence[str]) -> list[Any]:
+    """The arrays and frames in a structure of them, in the order of the nodes `names`."""
+    if isinstance(data, dict) and set(data) == set(names):
+        return [data[name] for name in names]
+    return list(keras.tree.flatten(data))
+
+
+def checked(data: Any, names: Sequence[str], argument: str, where: str = "") -> list[Any]:
+    """Give one array or frame for each node.
+
+    Args:
+        data: an array, a pandas frame or series, or a structure of them.
+        names: names of the nodes.
+        argument: `"x"` or `"y"`, for messages.
+        where: comes behind it there.
+
+    Raises:
+        ConfigError: there are more or fewer, or one is something else.
+    """
+    found = parts(data, names)
+    if not all(_is_table(part) for part in found):
+        kinds = ", ".join(dict.fromkeys(type(part).__name__ for part in found))
+        raise ConfigError(
+            f"Expected {argument}{where} to be a numpy array, a pandas frame or series, or a list of them. Received: "
+            f"{argument} of {kinds}. Convert it, with `numpy.asarray` say; rows of a file can be read with "
+            "`pandas.read_csv` or `spark.read.csv`."
+        )
+    if len(found) != len(names):
+        raise ConfigError(
+            f"Expected {argument}{where} to have {len(names)} arrays, but got {len(found)}. Received: arrays of shape "
+            f"{', '.join(str(part.shape) for part in found)}. Pass one for each of {', '.join(names)}."
+        )
+    lengths = {len(part) for part in found}
+    if len(lengths) > 1:
+        raise ConfigError(
+            f"Expected {argument}{where} to have arrays with equally many rows. "
+            f"Received: {', '.join(str(len(part)) for part in found)} rows. Pass as many of each."
+        )
+    return found
+
+
+def split(tables: Sequence[Any], fraction: float) -> tuple[list[Any], list[Any]]:
+    """Cut the last rows off each table, for validation: as many as AutoKeras takes, one at least.
+
+    Raises:
+        ConfigError: there are fewer than two rows.
+    """
+    rows = len(tables[0])
+    if rows < 2:
+        raise ConfigError(f"`x` must have at least 2 rows to be split. Received: {rows} rows. Pass more of them.")
+    first = rows - min(max(int(rows * fraction), 1), rows - 1)
+    return [_rows(table, slice(first)) for table in tables], [_rows(table, slice(first, None)) for table in tables]
+
+
+def single(tables: Sequence[Any]) -> Any:
+    """The only one of them, or all."""
+    return tables[0] if len(tables) == 1 else list(tables)
+
+
+def _rows(table: Any, rows: slice) -> Any:
+    return table.iloc[rows] if hasattr(table, "iloc") else table[rows]
+
+
+def _is_table(part: Any) -> bool:
+    return (isinstance(part, np.ndarray) and part.ndim > 0) or (hasattr(part, "iloc") and hasattr(part, "to_numpy"))

@@ -1,0 +1,146 @@
+"""Classification of texts, and regression on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import autokeras
+import keras
+
+from cerebro_nas.tasks._auto_model import AutoModel
+from cerebro_nas.tasks._tuner import task_tuner
+
+
+class _TextTask(AutoModel):
+    def fit(  # type: ignore[override]  # as in AutoKeras, `batch_size` has no place among the positional arguments
+        self,
+        x: Any = None,
+        y: Any = None,
+        epochs: int | None = None,
+        callbacks: Sequence[Any] | None = None,
+        validation_split: float = 0.2,
+        validation_data: Any = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Search for the best model; see `AutoModel.fit`.
+
+        Args:
+            x: texts, of shape (n,).
+            y: labels.
+            epochs: see `AutoModel.fit`.
+            callbacks: see `AutoModel.fit`.
+            validation_split: see `AutoModel.fit`.
+            validation_data: see `AutoModel.fit`.
+            **kwargs: `batch_size`, `verbose` and others of `AutoModel.fit`.
+        """
+        return super().fit(
+            x=x,
+            y=y,
+            epochs=epochs,
+            callbacks=callbacks,
+            validation_split=validation_split,
+            validation_data=validation_data,
+            **kwargs,
+        )
+
+
+class TextClassifier(_TextTask):
+    """Finds a model that tells classes of texts.
+
+    Args:
+        num_classes: number of classes; None: that of the data.
+        multi_label: whether a row may have several.
+        loss: a Keras loss; None: cross-entropy.
+        metrics: Keras metrics; None: accuracy.
+        project_name: see `AutoModel`.
+        max_trials: see `AutoModel`.
+        directory: see `AutoModel`.
+        objective: see `AutoModel`.
+        tuner: see `AutoModel`; None: greedy, beginning with AutoKeras' starting configurations.
+        overwrite: see `AutoModel`.
+        seed: see `AutoModel`.
+        max_model_size: see `AutoModel`.
+        **kwargs: see `AutoModel`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        multi_label: bool = False,
+        loss: Any = None,
+        metrics: Any = None,
+        project_name: str = "text_classifier",
+        max_trials: int = 100,
+        directory: str | os.PathLike[str] | None = None,
+        objective: Any = "val_loss",
+        tuner: Any = None,
+        overwrite: bool = False,
+        seed: int | None = None,
+        max_model_size: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        chosen, options = task_tuner("text_classifier", tuner, kwargs)
+        super().__init__(
+            autokeras.TextInput(),
+            autokeras.ClassificationHead(num_classes=num_classes, multi_label=multi_label, loss=loss, metrics=metrics),
+            project_name=project_name,
+            max_trials=max_trials,
+            directory=directory,
+            objective=objective,
+            tuner=chosen,
+            overwrite=overwrite,
+            seed=seed,
+            max_model_size=max_model_size,
+            **options,
+        )
+
+
+class TextRegressor(_TextTask):
+    """Finds a model that tells numbers from texts.
+
+    Args:
+        output_dim: numbers of a row; None: as many as in the data.
+        loss: a Keras loss.
+        metrics: Keras metrics; None: mean squared error.
+        project_name: see `AutoModel`.
+        max_trials: see `AutoModel`.
+        directory: see `AutoModel`.
+        objective: see `AutoModel`.
+        tuner: see `AutoModel`; None: greedy.
+        overwrite: see `AutoModel`.
+        seed: see `AutoModel`.
+        max_model_size: see `AutoModel`.
+        **kwargs: see `AutoModel`.
+    """
+
+    def __init__(
+        self,
+        output_dim: int | None = None,
+        loss: Any = "mean_squared_error",
+        metrics: Any = None,
+        project_name: str = "text_regressor",
+        max_trials: int = 100,
+        directory: str | os.PathLike[str] | None = None,
+        objective: Any = "val_loss",
+        tuner: Any = None,
+        overwrite: bool = False,
+        seed: int | None = None,
+        max_model_size: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        chosen, options = task_tuner("text_regressor", tuner, kwargs)
+        super().__init__(
+            autokeras.TextInput(),
+            autokeras.RegressionHead(output_dim=output_dim, loss=loss, metrics=metrics),
+            project_name=project_name,
+            max_trials=max_trials,
+            directory=directory,
+            objective=objective,
+            tuner=chosen,
+            overwrite=overwrite,
+            seed=seed,
+            max_model_size=max_model_size,
+            **options,
+        )
