@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ def refit(
     epochs: int | None = None,
     batch_size: int = 32,
     all_rows: bool = True,
+    class_weight: Mapping[Any, float] | None = None,
     logdirs: Sequence[str] = (),
     verbose: Any = None,
 ) -> ModelSelectionResult:
@@ -55,6 +57,7 @@ def refit(
         epochs: how many; None: as many as the best model was trained for.
         batch_size: rows per step, where the configuration has no `batch_size` of its own.
         all_rows: train on the validation rows too; nothing is validated then.
+        class_weight: see `HyperHyperModel.fit`.
         logdirs: directories for TensorBoard.
         verbose: see `HyperHyperModel.fit`.
 
@@ -73,7 +76,7 @@ def refit(
         # In epochs, whatever the search has judged its trials by.
         epochs = math.ceil(best.generation / sum(shard.split == "train" for shard in prepared.shards))
     values = {name: value for name, value in best.hyperparameters.items() if not name.startswith(_NOTES)}
-    arguments = search.make_fit_arguments(batch_size=batch_size, epochs=epochs, input_shape=None)
+    arguments = search.make_fit_arguments(batch_size=batch_size, epochs=epochs, class_weight=class_weight)
     try:
         result = _Refit(model, values, all_rows).run(arguments, logdirs, verbose)
     except ResumeMismatchError:

@@ -44,7 +44,7 @@ _KERAS_FIT: dict[str, Any] = {
     "validation_freq": 1,
     "validation_steps": None,
 }
-_OURS_FIT = ("class_weight", "input_shape")
+_OURS_FIT = ("class_weight", "sample_weight", "input_shape")
 _KERAS_CALL: dict[str, Any] = {"callbacks": None, "steps": None, "sample_weight": None}
 _COLUMNS = ("label_columns", "feature_columns", "sample_weight_column", "num_shards")
 
@@ -209,7 +209,8 @@ class AutoModel:
                 ones of a Spark DataFrame. The best configuration is trained anew on all rows.
             validation_data: `(x, y)`, or a Spark DataFrame, to compare trials on instead. It is never trained on.
             verbose: 0, 1 or 2.
-            **kwargs: `class_weight`, and `input_shape`: the shape of a row of a vector column.
+            **kwargs: `class_weight`; `sample_weight`, along with `validation_data`, as in AutoKeras; and `input_shape`:
+                the shape of a row of a vector column.
 
         Returns:
             Keras' `History` of the last training: of the best configuration anew, else of the best trial.
@@ -224,6 +225,11 @@ class AutoModel:
             raise ConfigError(
                 "Either validation_data or a non-zero validation_split must be given: trials are compared on it. "
                 f"Received: validation_split={validation_split!r}, validation_data=None. Pass for example 0.2."
+            )
+        if validation_data is None and extra.get("sample_weight") is not None:
+            raise ConfigError(
+                "`sample_weight` needs `validation_data`: rows that are split off would weigh something else. "
+                "Received: sample_weight with validation_split. Pass the rows to validate on."
             )
         course = Course.of(epochs, callbacks, validation_data is None, self._choice.max_epochs)
         feed = self._spark_feed if is_spark(x) else self._array_feed
@@ -244,6 +250,7 @@ class AutoModel:
             epochs=course.refit_epochs,
             batch_size=batch_size,
             all_rows=course.all_rows,
+            class_weight=extra.get("class_weight"),
             logdirs=course.logdirs,
             verbose=verbose,
         )
