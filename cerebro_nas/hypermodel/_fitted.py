@@ -27,6 +27,14 @@ class Fitted:
             raise ConfigError("There is no model yet. Call `fit` first.")
         return self._result
 
+    def _by_input(self, x: Any) -> Any:
+        """A list in the order of the inputs of what may be a dict by their names."""
+        return x
+
+    def _by_head(self, y: Any) -> Any:
+        """A list in the order of the heads of what may be a dict by their names."""
+        return y
+
     def _keep(self, result: ModelSelectionResult) -> None:
         self._result = result
 
@@ -34,15 +42,15 @@ class Fitted:
         """Predict with the best model.
 
         Args:
-            x: a Spark DataFrame with the feature columns, or an array of shape (n, ...) (a list of them for several
-                inputs).
+            x: a Spark DataFrame with the feature columns, or an array of shape (n, ...), or a pandas frame (for
+                several inputs a list of them, or a dict by input's name).
             batch_size: rows per step, for arrays.
 
         Returns:
             For a DataFrame what `ModelSelectionResult.transform` returns; for arrays the predicted labels, an array
             of n (a list of them for several heads).
         """
-        return self.result.best_model.predict(x, batch_size)
+        return self.result.best_model.predict(self._by_input(x), batch_size)
 
     def evaluate(self, x: Any, y: Any = None, batch_size: int = 32, return_dict: bool = False) -> Any:
         """Evaluate the best model.
@@ -56,22 +64,25 @@ class Fitted:
         Returns:
             `[loss, metric, ...]` as AutoKeras does, or a dict.
         """
-        found = self.result.best_model.evaluate(x, y, batch_size)
+        found = self.result.best_model.evaluate(self._by_input(x), self._by_head(y), batch_size)
         return found if return_dict else list(found.values())
 
     def export_model(self, path: str | os.PathLike[str] | None = None) -> keras.Model:
-        """Return the best model as a compiled Keras model.
+        """Return the best model as a compiled Keras model, with its preprocessing inside.
+
+        Text inputs take the texts themselves (strings of shape (n,) or (n, 1)). An input whose columns hold categories
+        becomes one input per column, named as the column: strings for categories, numbers for the others. Everything
+        else (numbers, tensors, pixels of pictures) goes in as an array per input.
 
         Args:
-            path: if given, the model is saved there too (it must end in `.keras`), loaded again, and compared with
-                the original on random rows before this returns.
+            path: if given, the model is saved there, loaded again, and compared with the original on rows of known
+                and unknown values before this returns. The suffix says the format: `.keras`; none: a folder with a
+                SavedModel of TensorFlow; `.onnx`: ONNX, which takes encoded numbers in place of strings (extra
+                `onnx`). A description is written beside it, `<path>.json` (in a folder: `export.json`): versions,
+                inputs, outputs with their classes, trial and metrics, fingerprint of the data, sha256 of the files.
 
         Raises:
-            StoreError: the model that was loaded again predicts something else.
+            ConfigError: the path has another suffix, or names something that is no earlier export.
+            StoreError: it cannot be written, or the model that was loaded again predicts something else.
         """
-        model = self.result.keras()
-        if path is not None:
-            from cerebro_nas.results import save_verified
-
-            save_verified(model, path)
-        return model
+        return self.result.best_model.export(path)

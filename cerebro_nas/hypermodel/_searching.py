@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from typing import Any
 
 from cerebro_nas import search
 from cerebro_nas.errors import CerebroNasError
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.hypermodel._arrays import in_order
 from cerebro_nas.hypermodel._checks import check_oracle
 from cerebro_nas.hypermodel._checks import is_oracle
 from cerebro_nas.hypermodel._checks import max_trials_of
@@ -80,6 +82,12 @@ class Searching(Fitted):
         if given is not None:
             return f"{given}/{self.project_name}"
         return self._bound("directory").store.runs_url(self.project_name)
+
+    def _by_input(self, x: Any) -> Any:
+        return in_order(x, [info.name for info in self._space.inputs], "x") if isinstance(x, Mapping) else x
+
+    def _by_head(self, y: Any) -> Any:
+        return in_order(y, self._space.head_names, "y") if isinstance(y, Mapping) else y
 
     @property
     def _seed(self) -> int:

@@ -81,12 +81,12 @@ def named_columns(argument: str, value: Any) -> NamedColumns:
     if isinstance(value, Mapping):
         keys, value = tuple(value), list(value.values())
         groups = [_group(item) for item in value]
-    elif isinstance(value, str):
+    elif isinstance(value, str) and value:
         return NamedColumns((value,))
     elif isinstance(value, Sequence) and value and all(isinstance(item, str) and item for item in value):
         return NamedColumns(tuple(value))
     else:
-        groups = [_group(item) for item in value] if isinstance(value, Sequence) else []
+        groups = [_group(item) for item in value] if isinstance(value, Sequence) and not isinstance(value, str) else []
     if not groups or not all(groups) or not all(isinstance(key, str) for key in keys or ()):
         raise ConfigError(
             f"`{argument}` must be a list of column names, a list of such lists (one for each input), or a dict from "

@@ -378,7 +378,7 @@ def test_foreign_directory_is_refused_and_kept_before_any_job(
     def refuse(*_: Any) -> None:
         raise AssertionError("Spark was asked")
 
-    monkeypatch.setattr("cerebro_nas.data._prepare._stage", refuse)
+    monkeypatch.setattr("cerebro_nas.data._spark_rows.SparkRows.stage", refuse)
     mine = Path(store.data_url("data"), "mine.txt")
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")

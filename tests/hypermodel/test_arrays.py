@@ -1,0 +1,100 @@
+"""Arrays and pandas frames as rows: what their columns are called and hold, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cerebro_nas.errors import DataError
+from cerebro_nas.hypermodel._arrays import rows_of_arrays
+from cerebro_nas.search_space import InputInfo
+
+IMAGE, TEXT, TABLE = InputInfo("image", "image"), InputInfo("text", "text"), InputInfo("table", "structured")
+N = 6
+Y = np.arange(N) % 2
+
+
+def _kinds(found: Any) -> dict[str, str]:
+    return {name: found.rows.kind(name) for name in found.rows.columns}
+
+
+def test_a_tensor_is_a_column_named_as_its_input() -> None:
+    found = rows_of_arrays(np.zeros((N, 4, 3), np.uint8), Y, [IMAGE], ["head"])
+    assert _kinds(found) == {"image": "array", "head": "number"}
+    assert (found.features, found.labels, found.shapes) == ((("image",),), ("head",), {"image": (4, 3)})
+    assert (found.validation, found.weight) == (None, None)
+
+
+@pytest.mark.parametrize("shape", [(N,), (N, 1)])
+def test_texts_may_have_an_axis_of_one(shape: tuple[int, ...]) -> None:
+    found = rows_of_arrays(np.array(["a b"] * N).reshape(shape), Y.reshape(shape), [TEXT], ["head"])
+    assert _kinds(found) == {"text": "string", "head": "number"}
+
+
+def test_a_table_of_mixed_types_is_taken_apart() -> None:
+    table = np.array([["a", 1, True, "2.5"]] * N, dtype=object)
+    found = rows_of_arrays(table, np.array(["x", "y"] * 3), [TABLE], ["head"])
+    assert found.features == (("table_0", "table_1", "table_2", "table_3"),)
+    assert list(_kinds(found).values()) == ["string", "number", "boolean", "number", "string"]
+    named = InputInfo("table", "structured", ("p", "q", "r", "s"))
+    assert rows_of_arrays(table, Y, [named], ["head"]).features == (("p", "q", "r", "s"),)
+
+
+def test_a_frame_keeps_the_names_of_its_columns() -> None:
+    frame = pd.DataFrame({"town": ["a"] * N, "age": range(N)})
+    found = rows_of_arrays([np.zeros((N, 2)), frame], pd.Series(Y), [IMAGE, TABLE], ["head"])
+    assert found.features == (("image",), ("town", "age"))
+    assert _kinds(found) == {"image": "array", "town": "string", "age": "number", "head": "number"}
+
+
+def test_inputs_and_heads_by_name() -> None:
+    x = {"text": np.array(["t"] * N), "image": np.zeros((N, 2))}
+    found = rows_of_arrays(x, {"b": Y, "a": np.ones((N, 3))}, [IMAGE, TEXT], ["a", "b"])
+    assert (found.features, found.labels) == ((("image",), ("text",)), ("a", "b"))
+    assert _kinds(found) == {"image": "array", "text": "string", "a": "array", "b": "number"}
+
+
+def test_validation_rows_come_last_and_are_marked() -> None:
+    found = rows_of_arrays(
+        np.zeros((N, 2)), Y, [IMAGE], ["head"], (np.ones((2, 2)), Y[:2]), sample_weight=np.full(N, 3.0)
+    )
+    assert found.validation is not None
+    assert found.weight is not None
+    table: Any = found.rows
+    assert table._table[found.validation].to_pylist() == [False] * N + [True] * 2
+    assert table._table[found.weight].to_pylist() == [3.0] * N + [1.0] * 2
+
+
+def test_validation_frames_are_joined() -> None:
+    frame = pd.DataFrame({"age": range(N)})
+    found = rows_of_arrays(frame, Y, [TABLE], ["head"], (frame[:2], Y[:2]))
+    table: Any = found.rows
+    assert table._table["age"].to_pylist() == [0, 1, 2, 3, 4, 5, 0, 1]
+
+
+@pytest.mark.case(28, 29)
+@pytest.mark.parametrize(
+    ("x", "y", "extra", "message"),
+    [
+        (np.zeros((N, 2)), Y[:3], {}, "same number of rows. Received: image: 6, head: 3"),
+        ([np.zeros((N, 2))] * 2, Y, {}, "rows of one shape|same number of rows"),
+        ({"picture": np.zeros((N, 2))}, Y, {}, "must have the keys 'image'. Received: 'picture'"),
+        (3, Y, {}, "must be arrays. Received: int for 'image'"),
+        (np.zeros((N, 2)), Y, {"validation_data": np.zeros(3)}, "tuple \\(x_val, y_val\\)"),
+        (np.zeros((N, 2)), Y, {"validation_data": (np.zeros((2, 3)), Y[:2])}, "shape of the training rows"),
+        (np.zeros((N, 2)), Y, {"sample_weight": [1.0]}, "one number for each of the 6 rows"),
+        (np.array([{"a": 1}] * N, dtype=object).reshape(N, 1), Y, {}, "numbers, booleans or strings"),
+    ],
+)
+def test_bad_arrays_get_one_clear_error(x: Any, y: Any, extra: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        rows_of_arrays(x, y, [IMAGE], ["head"], **extra)
+
+
+@pytest.mark.case(29)
+def test_names_must_be_as_many_as_columns() -> None:
+    with pytest.raises(DataError, match="`column_names` must name each of the 3 columns"):
+        rows_of_arrays(np.zeros((N, 3)), Y, [InputInfo("table", "structured", ("p",))], ["head"])
