@@ -1,0 +1,249 @@
+"""`AutoModel`, used as AutoKeras' users use it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import autokeras
+import keras
+import keras_tuner
+import numpy as np
+import pandas as pd
+import pytest
+
+import cerebro_nas as ak
+from cerebro_nas.backend import LocalBackend
+from cerebro_nas.backend import SimulatedBackend
+from cerebro_nas.errors import ConfigError
+from cerebro_nas.tuners import RandomOracle
+
+# TensorFlow's variables know NumPy 1 only, which saving them runs into.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+Make = Callable[..., ak.AutoModel]
+DRAW = np.random.default_rng(0)
+X = DRAW.normal(size=(60, 4)).astype(np.float32)
+Y = X[:, 0] - X[:, 1]
+WORDS = np.where(Y > 0.4, "more", np.where(Y < -0.4, "less", "same"))
+
+
+def _graph(head: Any) -> tuple[Any, Any]:
+    inputs = ak.Input()
+    return inputs, head(ak.DenseBlock(num_layers=1, num_units=8, dropout=0.0, use_batchnorm=False)(inputs))
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """A model whose search is simulated."""
+
+    def of(head: Any = None, **arguments: Any) -> ak.AutoModel:
+        head = head or ak.ClassificationHead(dropout=0.0)
+        given = {"directory": tmp_path, "max_trials": 2, "tuner": "random", **arguments}
+        model = ak.AutoModel(*_graph(head), **given)
+        model.resource_bind(SimulatedBackend(2))
+        return model
+
+    return of
+
+
+def _journals(model: ak.AutoModel) -> list[str]:
+    return sorted(path.parent.name for path in Path(model.directory).rglob("journal.jsonl"))
+
+
+# --- the constructor --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["__init__", "fit", "predict", "evaluate"])
+def test_arguments_are_autokeras_own_in_its_order(method: str) -> None:
+    ours = inspect.signature(getattr(ak.AutoModel, method)).parameters
+    theirs = inspect.signature(getattr(autokeras.AutoModel, method)).parameters
+    assert [(p.name, p.default, p.kind) for p in ours.values()] == [
+        (p.name, p.default, p.kind) for p in theirs.values()
+    ]
+
+
+def test_what_was_given_can_be_read(tmp_path: Path) -> None:
+    inputs, outputs = _graph(ak.RegressionHead())
+    model = ak.AutoModel(inputs, outputs, project_name="mine", max_trials=7, directory=tmp_path, seed=3)
+    assert (model.project_name, model.max_trials, model.directory, model.seed) == ("mine", 7, tmp_path, 3)
+    assert model.objective == keras_tuner.Objective("val_loss", "min")
+    assert (model.inputs, model.outputs) == ([inputs], [outputs[0] if isinstance(outputs, list) else outputs])
+    assert model.overwrite is False
+    assert ak.AutoModel(*_graph(ak.RegressionHead())).directory == "."
+    assert repr(model) == "AutoModel(project_name='mine', max_trials=7)"
+
+
+def test_nothing_is_written_before_fit(tmp_path: Path) -> None:
+    ak.AutoModel(ak.ImageInput(), ak.RegressionHead(), directory=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_oracle_brings_its_objective_and_its_limit(tmp_path: Path) -> None:
+    oracle = RandomOracle(objective=keras_tuner.Objective("val_accuracy", "max"), max_trials=5)
+    model = ak.AutoModel(*_graph(ak.ClassificationHead()), directory=tmp_path, tuner=oracle)
+    assert (model.objective, model.max_trials) == (oracle.objective, 5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"tuner": "unknown"}, "Expected the tuner argument to be one of"),
+        ({"factr": 3, "tuner": "hyperband"}, "Did you mean 'factor'"),
+        ({"max_trials": 0}, "`max_trials` must be a positive integer"),
+        ({"objective": "val_nothing"}, "whose direction is known"),
+        ({"project_name": "a/b"}, "`project_name` must be a plain name"),
+        ({"max_model_size": -1}, "max_model_size"),
+    ],
+)
+def test_wrong_arguments_are_told_at_once(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ak.AutoModel(*_graph(ak.ClassificationHead()), **{"directory": tmp_path, **arguments})
+
+
+def test_workers_are_processes_of_this_machine_unless_bound(tmp_path: Path) -> None:
+    model = ak.AutoModel(*_graph(ak.ClassificationHead()), directory=tmp_path)
+    backend = model._resources["backend"]
+    assert isinstance(backend, LocalBackend)
+    assert 1 <= backend.num_workers <= 4
+    with pytest.raises(ConfigError, match="'label_column'.*Did you mean 'label_columns'"):
+        model.resource_bind(backend, label_column="y")
+
+
+# --- fit --------------------------------------------------------------------------------------------------------------
+
+
+def test_rows_that_are_split_off_are_trained_on_in_the_end(make: Make) -> None:
+    model = make()
+    history = model.fit(X, WORDS, epochs=2, verbose=0)
+    assert isinstance(history, keras.callbacks.History)
+    assert sorted(history.history) == ["accuracy", "loss"]
+    assert history.epoch == [0, 1]
+    assert _journals(model) == ["auto_model", "auto_model_refit"]
+    assert len(model.result.records) == 2
+    assert "val_loss" in model.result.get_history()
+    phases = {entry.unit.phase for entry in model._model.result.schedule_log}
+    assert phases == {"train"}
+
+
+def test_the_last_rows_are_those_to_validate_on(make: Make) -> None:
+    model = make(tuner="random")
+    model.fit(X, WORDS, epochs=1, verbose=0, validation_split=0.1)
+    prepared = model._model._prepared
+    assert prepared is not None
+    assert (prepared.train_rows, prepared.valid_rows) == (54, 6)
+
+
+def test_rows_to_validate_on_are_never_trained_on(make: Make) -> None:
+    model = make()
+    history = model.fit(X, WORDS, validation_data=(X[:10], WORDS[:10]), verbose=0, callbacks=[_stopping()], epochs=2)
+    assert _journals(model) == ["auto_model"]
+    # AutoKeras gives None here.
+    assert sorted(history.history) == ["accuracy", "loss", "val_accuracy", "val_loss"]
+    assert model._model.result is model.result
+
+
+def test_a_number_of_epochs_is_trained_whatever_stopped_the_search(make: Make) -> None:
+    model = make()
+    history = model.fit(X, WORDS, validation_data=(X[:10], WORDS[:10]), verbose=0, epochs=3)
+    assert _journals(model) == ["auto_model", "auto_model_refit"]
+    assert sorted(history.history) == ["accuracy", "loss", "val_accuracy", "val_loss"]
+    assert history.epoch == [0, 1, 2]
+
+
+def test_a_search_that_ended_is_not_run_again(make: Make) -> None:
+    first = make()
+    history = first.fit(X, WORDS, epochs=2, verbose=0)
+    again = make()
+    same = again.fit(X, WORDS, epochs=2, verbose=0)
+    assert same.history == history.history
+    assert again.result.leaderboard().equals(first.result.leaderboard())
+    more = make(max_trials=3)
+    more.fit(X, WORDS, epochs=2, verbose=0)
+    assert len(more.result.records) == 3
+
+
+def _stopping() -> keras.callbacks.EarlyStopping:
+    return keras.callbacks.EarlyStopping(patience=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"validation_split": 0}, "Either validation_data or a non-zero validation_split"),
+        ({"validation_split": 1.5}, "`validation_split` must be a fraction"),
+        ({"validation_data": X}, "`validation_data` must be a tuple of x and y"),
+        ({"validation_data": (X, [1, 2])}, "Expected y in validation_data to be a numpy array"),
+        ({"steps_per_epoch": 3}, "`fit` can take `steps_per_epoch` as None only"),
+        ({"class_wieght": {}}, "Did you mean 'class_weight'"),
+        ({"callbacks": [keras.callbacks.ModelCheckpoint("x.keras")]}, "Remove ModelCheckpoint"),
+        ({"sample_weight": np.ones(60)}, "`sample_weight` needs `validation_data`"),
+        ({"batch_size": 0}, "`batch_size` must be a positive integer"),
+    ],
+)
+def test_what_fit_cannot_take(make: Make, arguments: dict[str, Any], message: str) -> None:
+    model = make()
+    with pytest.raises(ConfigError, match=message):
+        model.fit(X, WORDS, **{"epochs": 1, "verbose": 0, **arguments})
+    assert _journals(model) == []
+
+
+def test_what_keras_takes_and_asks_for_nothing_is_taken(make: Make) -> None:
+    make().fit(X, WORDS, epochs=1, verbose=0, shuffle=True, steps_per_epoch=None, class_weight=None)
+
+
+def test_hyperband_of_autokeras(make: Make) -> None:
+    model = make(tuner=ak.Hyperband, max_trials=4, max_epochs=3, hyperband_iterations=1)
+    history = model.fit(X, WORDS, epochs=1, verbose=0)
+    assert max(record.cost.epochs for record in model.result.records) == 3
+    assert history.epoch == [0]
+
+
+def test_nothing_can_be_predicted_before_fit(make: Make) -> None:
+    for call in (lambda m: m.predict(X), lambda m: m.evaluate(X, WORDS), lambda m: m.export_model(), lambda m: m.tuner):
+        with pytest.raises(ConfigError, match="Call `fit`"):
+            call(make())
+
+
+# --- on processes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> ak.AutoModel:
+    """Two heads, of words and of numbers, on arrays and a frame."""
+    table, rows = ak.StructuredDataInput(name="table"), ak.Input(name="rows")
+    dense = ak.DenseBlock(num_layers=1, num_units=8, dropout=0.0, use_batchnorm=False)
+    merged = ak.Merge(merge_type="concatenate")([dense(rows), table])
+    outputs = [ak.ClassificationHead(name="word", dropout=0.0)(merged), ak.RegressionHead(name="number")(merged)]
+    model = ak.AutoModel([rows, table], outputs, directory=tmp_path_factory.mktemp("fitted"), max_trials=1, seed=1)
+    model.resource_bind(LocalBackend(2, threads_per_worker=1))
+    model.fit([X, _frame()], [WORDS, Y], epochs=2, verbose=0, batch_size=16)
+    return model
+
+
+def _frame() -> pd.DataFrame:
+    return pd.DataFrame({"a": X[:, 1], "b": np.where(X[:, 2] > 0, "yes", "no")})
+
+
+def test_predictions_look_as_autokeras_gives_them(fitted: ak.AutoModel) -> None:
+    words, numbers = fitted.predict([X, _frame()], verbose=0)
+    assert (words.shape, words.dtype.kind, set(words.ravel()) <= set(WORDS)) == ((60, 1), "U", True)
+    assert (numbers.shape, numbers.dtype.kind) == ((60, 1), "f")
+
+
+def test_metrics_come_in_the_order_of_keras(fitted: ak.AutoModel) -> None:
+    found = fitted.evaluate([X, _frame()], [WORDS, Y], verbose=0)
+    named = fitted.evaluate([X, _frame()], [WORDS, Y], return_dict=True)
+    assert list(found) == [
+        named[name] for name in ("loss", "word_loss", "number_loss", "word_accuracy", "number_mean_squared_error")
+    ]
+
+
+def test_the_model_has_been_trained_on_all_rows(fitted: ak.AutoModel, tmp_path: Path) -> None:
+    model = fitted.export_model(tmp_path / "best.keras")
+    # 60 rows in batches of 16, in two or three shards of which each may end in a smaller batch.
+    assert isinstance(model, keras.Model)
+    assert int(model.optimizer.iterations.numpy()) >= 2 * 4
+    assert (tmp_path / "best.keras").exists()
