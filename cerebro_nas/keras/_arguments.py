@@ -1,0 +1,122 @@
+"""What an estimator is made of, checked as far as that goes without looking into the model."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+from cerebro_nas.errors import ConfigError
+
+_COMPILED = ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics")
+
+
+class EstimatorArguments:
+    """A Keras model and how it is to be trained; see `SparkEstimator`."""
+
+    def __init__(
+        self,
+        model: Any,
+        custom_objects: Mapping[str, Any] | None = None,
+        optimizer: Any = None,
+        loss: Any = None,
+        batch_size: int = 32,
+        loss_weights: Any = None,
+        metrics: Any = (),
+        callbacks: Sequence[Any] | None = (),
+        transformation_fn: Any = None,
+    ) -> None:
+        _check_model(model)
+        _refuse_objects(custom_objects)
+        _refuse_transformation(transformation_fn)
+        if optimizer is None and loss is None:
+            compiled = _compiled(model)
+            optimizer, loss = compiled["optimizer"], compiled["loss"]
+            metrics = metrics or compiled["metrics"]
+            loss_weights = compiled["loss_weights"] if loss_weights is None else loss_weights
+        for name, value in (("optimizer", optimizer), ("loss", loss)):
+            if value is None:
+                raise ConfigError(
+                    f"`{name}` must be given, or neither `optimizer` nor `loss`: then those of the compiled model are "
+                    f"used. Received: {name}=None. Pass it."
+                )
+        _refuse_weights(loss_weights)
+        self.model = model
+        self.optimizer = optimizer
+        self.loss = loss
+        self.metrics = () if metrics is None else metrics
+        self.batch_size = _checked_batch_size(batch_size)
+        self.callbacks = callbacks or ()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(model={self.model!r}, batch_size={self.batch_size})"
+
+
+def _check_model(model: Any) -> None:
+    import keras
+
+    if isinstance(model, keras.Model):
+        return
+    old = any(kind.__module__.split(".")[0] in ("tf_keras", "tensorflow") for kind in type(model).__mro__)
+    hint = "That is one of Keras 2; make it with `import keras` (Keras 3)." if old else "Pass `keras.Model(...)`."
+    raise ConfigError(f"`model` must be a Keras model. Received: model of type {type(model).__name__}. {hint}")
+
+
+def _compiled(model: Any) -> dict[str, Any]:
+    """What the model was compiled with."""
+    import keras
+
+    config = model.get_compile_config() if model.compiled else None
+    if not config:
+        raise ConfigError(
+            "`optimizer` and `loss` must be given where the model is not compiled. "
+            "Received: optimizer=None, loss=None. Pass both, or compile the model."
+        )
+    found = {name: keras.saving.deserialize_keras_object(config.get(name)) for name in _COMPILED}
+    if found["weighted_metrics"]:
+        raise ConfigError(
+            "`model` must be compiled with `metrics`: rows have no weights here. "
+            f"Received: weighted_metrics={found['weighted_metrics']!r}. Name them in `metrics`."
+        )
+    return found
+
+
+def _refuse_objects(custom_objects: Any) -> None:
+    if custom_objects:
+        raise ConfigError(
+            "`custom_objects` must be None: workers are processes of their own, load only what Keras itself has, and "
+            f"are sent no code. Received: custom_objects={sorted(map(str, custom_objects))}. Build the model from "
+            "Keras' layers, losses and metrics."
+        )
+
+
+def _refuse_transformation(function: Any) -> None:
+    if function is not None:
+        raise ConfigError(
+            "`transformation_fn` must be None: an epoch is one compiled graph over stored tensors, with no "
+            f"`tf.data.Dataset` that a function could change. Received: transformation_fn={function!r}. Transform the "
+            "DataFrame before `fit`, or begin the model with preprocessing layers (`keras.layers.RandomFlip`, ...), "
+            "which see each batch."
+        )
+
+
+def _refuse_weights(weights: Any) -> None:
+    values = list(weights.values() if isinstance(weights, Mapping) else weights or ())
+    if any(value != 1 for value in values):
+        raise ConfigError(
+            "`loss_weights` must be None or ones: the losses of several outputs are added up as they are. "
+            f"Received: loss_weights={weights!r}. Leave it out."
+        )
+
+
+def _checked_batch_size(value: Any) -> int:
+    # `hp_quniform` of floats gives 32.0.
+    if not isinstance(value, bool) and isinstance(value, numbers.Real):
+        number = float(value)
+        if number.is_integer() and number >= 1:
+            return int(number)
+    raise ConfigError(
+        f"`batch_size` must be a whole number of at least 1. Received: batch_size={value!r}. "
+        "Use `hp_choice` or `hp_quniform` for it."
+    )

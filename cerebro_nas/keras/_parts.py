@@ -1,0 +1,199 @@
+"""Optimizer, losses and metrics of a candidate: one entry for each output, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from typing import Literal
+
+import keras
+
+from cerebro_nas.errors import ConfigError
+
+Family = Literal["categorical", "binary", "logits", "values"]
+"""What a loss takes: one-hot vectors; a probability; the same, given as logit; numbers as they are."""
+
+_CATEGORICAL = (
+    *("categorical_crossentropy", "CategoricalCrossentropy", "categorical_hinge", "CategoricalHinge"),
+    *("categorical_focal_crossentropy", "CategoricalFocalCrossentropy", "kl_divergence", "KLDivergence"),
+)
+_BINARY = ("binary_crossentropy", "BinaryCrossentropy", "binary_focal_crossentropy", "BinaryFocalCrossentropy")
+# What takes positions of classes, and what takes one-hot vectors and gives the same numbers.
+_TWIN_LOSSES = {
+    "sparse_categorical_crossentropy": "CategoricalCrossentropy",
+    "SparseCategoricalCrossentropy": "CategoricalCrossentropy",
+}
+_TWIN_METRICS = {
+    "sparse_categorical_accuracy": "CategoricalAccuracy",
+    "SparseCategoricalAccuracy": "CategoricalAccuracy",
+    "sparse_categorical_crossentropy": "CategoricalCrossentropy",
+    "SparseCategoricalCrossentropy": "CategoricalCrossentropy",
+    "sparse_top_k_categorical_accuracy": "TopKCategoricalAccuracy",
+    "SparseTopKCategoricalAccuracy": "TopKCategoricalAccuracy",
+}
+_KEPT = ("name", "dtype", "from_logits", "reduction", "axis", "k")
+
+
+@dataclass(frozen=True)
+class LossPart:
+    """The loss of one output.
+
+    Attributes:
+        serialised: a name, or what `keras.losses.serialize` gave.
+        family: what targets it takes.
+    """
+
+    serialised: Any
+    family: Family
+
+
+def optimizer_part(given: Any) -> dict[str, Any]:
+    """The optimizer as plain values.
+
+    Raises:
+        ConfigError: Keras has none of this name, or it is no optimizer.
+    """
+    try:
+        found: dict[str, Any] = keras.optimizers.serialize(keras.optimizers.get(given))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"`optimizer` must be a Keras optimizer or its name. Received: optimizer={given!r} ({_brief(error)}). "
+            "Pass for example `keras.optimizers.Adam(learning_rate=0.001)`."
+        ) from error
+    return found
+
+
+def loss_parts(given: Any, outputs: Sequence[str]) -> tuple[LossPart, ...]:
+    """The loss of each output; a single one is that of all.
+
+    Raises:
+        ConfigError: there are more or fewer than outputs, or Keras has no such loss.
+    """
+    if isinstance(given, (list, tuple, Mapping)):
+        items = _per_output("loss", given, outputs)
+    else:
+        items = [given] * len(outputs)
+    return tuple(_loss(item) for item in items)
+
+
+def metric_parts(given: Any, outputs: Sequence[str]) -> tuple[tuple[Any, ...], ...]:
+    """The metrics of each output.
+
+    Raises:
+        ConfigError: it is not clear which output they are of, or Keras has no such metric.
+    """
+    if not given:
+        return ((),) * len(outputs)
+    if isinstance(given, Mapping) or (len(outputs) > 1 and _is_list(given) and all(map(_is_list, given))):
+        groups = _per_output("metrics", given, outputs)
+    elif len(outputs) == 1:
+        groups = list(given) if _is_list(given) and all(map(_is_list, given)) else [given]
+    else:
+        raise ConfigError(
+            f"`metrics` must say which output each metric is of, as the model has {len(outputs)}: a dict by name "
+            f"({', '.join(outputs)}), or a list of lists. Received: metrics={given!r}. Pass one of the two."
+        )
+    return tuple(tuple(_metric(item) for item in (group if _is_list(group) else [group])) for group in groups)
+
+
+def _per_output(argument: str, given: Any, outputs: Sequence[str]) -> list[Any]:
+    if isinstance(given, Mapping):
+        # Keras takes an output without metrics, and none without a loss.
+        missing = [name for name in outputs if name not in given and argument == "loss"]
+        if missing or any(name not in outputs for name in given):
+            raise ConfigError(
+                f"`{argument}` must be a dict with the names of the outputs: {', '.join(outputs)}. "
+                f"Received: {argument}={given!r}. Use these names."
+            )
+        return [given.get(name, []) for name in outputs]
+    if len(given) != len(outputs) or (argument == "loss" and None in given):
+        raise ConfigError(
+            f"`{argument}` must have one entry for each of the {len(outputs)} outputs ({', '.join(outputs)}). "
+            f"Received: {argument}={given!r}. Pass as many."
+        )
+    return list(given)
+
+
+def _loss(given: Any) -> LossPart:
+    try:
+        found = keras.losses.get(given) if isinstance(given, str) else given
+    except ValueError as error:
+        raise _unknown("loss", given, "a loss", "'categorical_crossentropy'") from error
+    if isinstance(found, type) or not callable(found):
+        raise _unknown("loss", given, "a loss", "'categorical_crossentropy'")
+    name = _name(found)
+    config = found.get_config() if isinstance(found, keras.losses.Loss) else {}
+    if name in _TWIN_LOSSES:
+        if config.get("ignore_class") is not None:
+            raise ConfigError(
+                "`loss` must count every class: rows are one label each. "
+                f"Received: ignore_class={config['ignore_class']!r}. Filter those rows out of the DataFrame."
+            )
+        twin = getattr(keras.losses, _TWIN_LOSSES[name])(**_kept(config))
+        return LossPart(keras.losses.serialize(twin), "categorical")
+    family: Family = "values"
+    if name in _CATEGORICAL:
+        family = "categorical"
+    elif name in _BINARY:
+        family = "logits" if config.get("from_logits") else "binary"
+    return LossPart(_plain("loss", given, found, keras.losses.serialize), family)
+
+
+def _metric(given: Any) -> Any:
+    if isinstance(given, str) and given.lower() in ("accuracy", "acc"):
+        # Which one it is Keras tells from the shapes.
+        return given
+    try:
+        found = keras.metrics.get(given) if isinstance(given, str) else given
+    except ValueError as error:
+        raise _unknown("metrics", given, "metrics", "['accuracy']") from error
+    if isinstance(found, type) or not callable(found):
+        raise _unknown("metrics", given, "metrics", "['accuracy']")
+    name = _name(found)
+    if name in _TWIN_METRICS:
+        config = found.get_config() if isinstance(found, keras.metrics.Metric) else {}
+        # Under its own name, which the objective and the histories use.
+        logged = given if isinstance(given, str) else config.get("name", name)
+        return keras.metrics.serialize(getattr(keras.metrics, _TWIN_METRICS[name])(**{**_kept(config), "name": logged}))
+    return _plain("metrics", given, found, keras.metrics.serialize)
+
+
+def _plain(argument: str, given: Any, found: Any, serialise: Callable[[Any], Any]) -> Any:
+    if isinstance(given, str):
+        return given
+    if not hasattr(found, "__name__"):
+        return serialise(found)
+    name = str(found.__name__)
+    # Keras would look up a function of this name, whichever it finds.
+    if found not in (getattr(keras.losses, name, None), getattr(keras.metrics, name, None)):
+        raise ConfigError(
+            f"`{argument}` must be made of what Keras itself has: workers are processes of their own, which import "
+            f"none of your code. Received: the function {name!r}. Use those of `keras.losses` and `keras.metrics`."
+        )
+    return name
+
+
+def _kept(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: config[name] for name in _KEPT if name in config}
+
+
+def _name(item: Any) -> str:
+    return str(getattr(item, "__name__", type(item).__name__))
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple))
+
+
+def _unknown(argument: str, given: Any, what: str, example: str) -> ConfigError:
+    return ConfigError(
+        f"`{argument}` must be {what} of Keras, by name or as objects. Received: {argument}={given!r} "
+        f"(of type {type(given).__name__}). Pass for example {example}."
+    )
+
+
+def _brief(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0][:200]
