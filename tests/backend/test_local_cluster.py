@@ -21,6 +21,7 @@ from cerebro_nas.backend import BackendEvent
 from cerebro_nas.backend import RunCommand
 from cerebro_nas.backend import SparkBackend
 from cerebro_nas.backend import local_spark_session
+from cerebro_nas.backend.spark._java import ensure_java
 from cerebro_nas.errors import BackendError
 from cerebro_nas.hopper import Shard
 from cerebro_nas.hopper import StateRef
@@ -61,6 +62,8 @@ def _cluster(monkeypatch: pytest.MonkeyPatch, executors: int, cores: int = 1, **
         "SPARK_LOCAL_HOSTNAME": "localhost",
         "PYSPARK_PYTHON": sys.executable,
         "SPARK_HOME": str(_spark_home()),
+        # Executors are started with it, and a machine need have no other Java than that of the wheel.
+        "JAVA_HOME": str(ensure_java()),
     }.items():
         monkeypatch.setenv(name, value)
     builder: Any = SparkSession.builder
