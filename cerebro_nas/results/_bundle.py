@@ -84,6 +84,7 @@ class ModelSource:
         output_columns: names of the raw output columns that `transform` adds.
         train_shards: train units of an epoch, so that epochs can be turned into generations.
         batch_size: rows per prediction step.
+        fingerprint: of the data that the models were trained on; empty if it is unknown.
     """
 
     states_url: str
@@ -92,6 +93,7 @@ class ModelSource:
     output_columns: tuple[str, ...]
     train_shards: int
     batch_size: int = 256
+    fingerprint: str = ""
 
     def with_output_columns(self, names: Sequence[str]) -> ModelSource:
         """Return the same source with other names for the output columns."""

@@ -16,6 +16,7 @@ from cerebro_nas.errors import CorruptStateError
 from cerebro_nas.errors import StoreError
 from cerebro_nas.errors import UnsafeModelError
 from cerebro_nas.results._archive import repack_checked
+from cerebro_nas.results._manifest import check_sha256
 from cerebro_nas.results._weights import check_weights
 from cerebro_nas.worker import check_objects
 
@@ -35,7 +36,8 @@ def load_model(path: str | os.PathLike[str], *, custom_objects: Mapping[str, Any
     The file is checked and packed anew first: the members of the archive, every class and function that the
     configuration names (Keras' own, this package's, and what is registered with
     `keras.saving.register_keras_serializable`), links and sizes in the weights, and that the model is no larger than
-    the weights that came with it. Functions stored as bytecode (`Lambda` layers) are always refused.
+    the weights that came with it. Functions stored as bytecode (`Lambda` layers) are always refused. If the description
+    that `export_model` wrote lies beside the file (`<path>.json`), the file must have the checksum in it.
 
     Args:
         path: the file.
@@ -48,7 +50,7 @@ def load_model(path: str | os.PathLike[str], *, custom_objects: Mapping[str, Any
         ConfigError: the path does not name a `.keras` file.
         StoreError: it cannot be read.
         UnsafeModelError: it holds something that models are not made of; the message says what and where.
-        CorruptStateError: it is damaged.
+        CorruptStateError: it is damaged, or another file than the one that is described beside it.
     """
     source = _checked_path(path)
     with tempfile.TemporaryDirectory(prefix="cerebro_nas_model_") as name:
@@ -58,6 +60,7 @@ def load_model(path: str | os.PathLike[str], *, custom_objects: Mapping[str, Any
         except OSError as error:
             raise StoreError(f"{source} could not be read: {error}. Check the path and permissions.") from error
         with stream:
+            check_sha256(source, stream)
             config = repack_checked(stream, os.fstat(stream.fileno()).st_size, clean, weights)
         numbers = check_weights(weights)
         weights.unlink()

@@ -11,8 +11,11 @@ from cerebro_nas.errors import StoreError
 from cerebro_nas.results import _inference
 from cerebro_nas.results._arrays import model_inputs
 from cerebro_nas.results._arrays import per_head
+from cerebro_nas.results._export import save_verified
 
 if TYPE_CHECKING:
+    import os
+
     from keras import Model
     from pyspark.sql import DataFrame
 
@@ -31,7 +34,13 @@ class TrialModel:
     """
 
     def __init__(
-        self, record: TrialRecord, source: ModelSource, *, recorded_epoch: int, history: dict[str, list[float]]
+        self,
+        record: TrialRecord,
+        source: ModelSource,
+        *,
+        recorded_epoch: int,
+        history: dict[str, list[float]],
+        objective: str = "",
     ) -> None:
         self.trial = record.trial
         self.hyperparameters = dict(record.hyperparameters)
@@ -39,6 +48,7 @@ class TrialModel:
         self._recorded_epoch = recorded_epoch
         self._found: Best | None = None
         self._source = source
+        self._objective = objective
 
     @property
     def best_epoch(self) -> int:
@@ -63,6 +73,19 @@ class TrialModel:
             CorruptStateError: the state is damaged.
         """
         return self._source.load(self.trial, self._best().name)
+
+    def export(self, path: str | os.PathLike[str] | None = None) -> Model:
+        """Give the model with its preprocessing inside, and save it: see `HyperHyperModel.export_model`."""
+        return save_verified(
+            self.keras(), path, inputs=self._source.inputs, outputs=self._source.outputs, about=self._about()
+        )
+
+    def _about(self) -> dict[str, Any]:
+        epoch = self.best_epoch
+        metrics = {name: values[epoch] for name, values in self.history.items() if epoch < len(values)}
+        trial = {"trial": self.trial, "epoch": epoch, "objective": self._objective}
+        trial.update(value=metrics.get(self._objective), metrics=metrics, hyperparameters=self.hyperparameters)
+        return {"trial": trial, "data": {"fingerprint": self._source.fingerprint}}
 
     def get_history(self) -> dict[str, list[float]]:
         """Return `history`."""

@@ -140,7 +140,8 @@ class ModelSelectionResult:
 
     def _model(self, record: TrialRecord) -> TrialModel:
         epoch = record.best_epoch(self._objective, self._direction)
-        return TrialModel(record, self._source, recorded_epoch=epoch or 0, history=_columns(record))
+        history = _columns(record)
+        return TrialModel(record, self._source, recorded_epoch=epoch or 0, history=history, objective=self._objective)
 
 
 def _columns(record: TrialRecord) -> dict[str, list[Any]]:
