@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -81,7 +82,10 @@ def describe_ends(ends: Ends) -> dict[str, Any]:
         ConfigError: it holds something of the user's own that cannot be found again by its name.
     """
     try:
-        described = _describe(ends)
+        with warnings.catch_warnings():
+            # Keras warns of lambdas, which are refused below.
+            warnings.simplefilter("ignore")
+            described = _describe(ends)
         # As a file will give it back.
         plain: dict[str, Any] = json.loads(json.dumps(described, allow_nan=False))
         if _describe(ends_from_plain(plain)) == described:
