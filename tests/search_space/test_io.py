@@ -85,7 +85,6 @@ def test_regression_takes_values(prepare: Prepare, label_shape: Any, shape: Any)
         (ak.ImageInput, lambda: ak.RegressionHead(output_dim=2), {}, "output_dim=2"),
         (ak.ImageInput, ak.RegressionHead, {"label_dtype": "str"}, "ClassificationHead"),
         (ak.ImageInput, ak.ClassificationHead, {"labels": 2}, "one column for each of the 1 heads"),
-        (ak.Input, ak.RegressionHead, {"features": (ColumnSpec("name", (), "str", "scalar"),)}, "StringIndexer"),
         (
             ak.Input,
             ak.RegressionHead,
