@@ -117,10 +117,11 @@ def _parquet(spark: SparkSession, rows: Any, folder: Path, parts: int) -> DataFr
     """Rows as vectors of Spark ML, in as many files as there are slots."""
     import pyarrow as pa
     from pyspark.ml.functions import array_to_vector
+    from pyspark.sql import functions as F
 
     table = pa.table({"id": pa.array(range(len(rows))), "row": pa.array(list(rows.astype("float64")))})
     df = spark.createDataFrame(table.to_pandas())
-    df = df.select("id", array_to_vector("row").alias("features"))
+    df = df.select("id", array_to_vector(F.col("row")).alias("features"))
     df.repartition(parts).write.parquet(str(folder))
     return spark.read.parquet(str(folder))
 
@@ -131,7 +132,8 @@ def _model(shape: tuple[int, ...]) -> HyperHyperEstimatorModel:
 
     from cerebro_nas.ml import HyperHyperEstimatorModel
     from cerebro_nas.ml._packed import Packed
-    from cerebro_nas.ml._packed import _packed_source
+    from cerebro_nas.ml._packed import packed_source
+    from cerebro_nas.results import ModelSource
     from cerebro_nas.results import OutputSpec
     from cerebro_nas.worker import CandidateSpec
     from cerebro_nas.worker import ColumnSpec
@@ -152,7 +154,7 @@ def _model(shape: tuple[int, ...]) -> HyperHyperEstimatorModel:
     classes = tuple(f"class {number}" for number in range(_CLASSES))
     inputs = ((ColumnSpec("features", shape, "float32", "list"),),)
     outputs = (OutputSpec("label", "onehot", classes, _CLASSES),)
-    source = _packed_source(inputs, outputs, 1, _BATCH, spec.to_json(), state)
+    source = packed_source(ModelSource("", inputs, outputs, (), 1, _BATCH), spec.to_json(), state)
     return HyperHyperEstimatorModel(Packed(source, "0"))
 
 

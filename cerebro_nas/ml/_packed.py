@@ -118,6 +118,7 @@ class Packed:
             "outputs": [asdict(output) for output in source.outputs],
             "train_shards": source.train_shards,
             "batch_size": source.batch_size,
+            "fingerprint": source.fingerprint,
             "trial": self.trial,
             "epoch": self.epoch,
             "hyperparameters": self.hyperparameters,
@@ -137,7 +138,7 @@ def pack(model: TrialModel) -> Packed:
     states = StateFiles(source.states_url)
     spec, state = states.read_spec(model.trial), states.read(model.trial, best.name)
     return Packed(
-        _packed_source(source.inputs, source.outputs, source.train_shards, source.batch_size, spec, state),
+        packed_source(source, spec, state),
         model.trial,
         best.epoch,
         model.hyperparameters,
@@ -158,14 +159,7 @@ def unpack(files: Mapping[str, bytes]) -> Packed:
         if plain["version"] != _VERSION:
             raise ValueError(f"it is of version {plain['version']!r}, and this package reads version {_VERSION}")
         packed = Packed(
-            _packed_source(
-                tuple(tuple(_column(column) for column in group) for group in plain["inputs"]),
-                tuple(_output(output) for output in plain["outputs"]),
-                _count(plain["train_shards"]),
-                _count(plain["batch_size"]),
-                spec,
-                files[STATE],
-            ),
+            packed_source(_source(plain), spec, files[STATE]),
             str(plain["trial"]),
             _count(plain["epoch"]),
             _mapping(plain["hyperparameters"]),
@@ -179,26 +173,25 @@ def unpack(files: Mapping[str, bytes]) -> Packed:
     return packed
 
 
-def _packed_source(
-    inputs: tuple[tuple[ColumnSpec, ...], ...],
-    outputs: tuple[OutputSpec, ...],
-    train_shards: int,
-    batch_size: int,
-    spec: str,
-    state: bytes,
-) -> PackedSource:
-    digest = hashlib.sha256(spec.encode() + b"\0" + state).hexdigest()
-    columns = tuple(f"{output.column}__output" for output in outputs)
+def packed_source(source: ModelSource, spec: str, state: bytes) -> PackedSource:
+    """The source with a model in it.
+
+    Args:
+        source: how rows become inputs, and outputs labels.
+        spec: the candidate's specification, as JSON.
+        state: its weights, as safetensors.
+    """
     return PackedSource(
         states_url="",
-        inputs=inputs,
-        outputs=outputs,
-        output_columns=columns,
-        train_shards=train_shards,
-        batch_size=batch_size,
+        inputs=source.inputs,
+        outputs=source.outputs,
+        output_columns=tuple(f"{output.column}__output" for output in source.outputs),
+        train_shards=source.train_shards,
+        batch_size=source.batch_size,
+        fingerprint=source.fingerprint,
         spec=spec,
         state=state,
-        digest=digest,
+        digest=hashlib.sha256(spec.encode() + b"\0" + state).hexdigest(),
     )
 
 
@@ -230,6 +223,18 @@ def _check(spec: CandidateSpec) -> None:
     except ValueError as error:
         raise CorruptStateError(f"The specification of the saved model is damaged: {error} It is not used.") from error
     check_objects(parts, known, "The saved model")
+
+
+def _source(plain: dict[str, Any]) -> ModelSource:
+    return ModelSource(
+        states_url="",
+        inputs=tuple(tuple(_column(column) for column in group) for group in plain["inputs"]),
+        outputs=tuple(_output(output) for output in plain["outputs"]),
+        output_columns=(),
+        train_shards=_count(plain["train_shards"]),
+        batch_size=_count(plain["batch_size"]),
+        fingerprint=str(plain["fingerprint"]),
+    )
 
 
 def _column(plain: Any) -> ColumnSpec:

@@ -69,6 +69,7 @@ def make_model(tmp_path: Any) -> MakeModel:
             (OutputSpec("label", kind, classes, len(classes) or width),),
             ("label__output",),
             train_shards=2,
+            fingerprint="of the rows",
         )
         record = TrialRecord(spec.trial, "COMPLETED", hyperparameters={"learning_rate": 0.01})
         return TrialModel(record, source, recorded_epoch=2, history={"loss": [3.0, 2.0, 1.0]})

@@ -50,7 +50,13 @@ def _labels(kind: tuple[Any, ...], count: int) -> list[Any]:
 
 
 def test_without_a_model_it_says_so() -> None:
-    for use in (lambda m: m.labels, lambda m: m.keras(), lambda m: m.save("x"), lambda m: m._transform(None)):
+    uses: list[Callable[[Any], object]] = [
+        lambda model: model.labels,
+        lambda model: model.keras(),
+        lambda model: model.save("x"),
+        lambda model: model.transform(None),
+    ]
+    for use in uses:
         with pytest.raises(ConfigError, match="There is no model yet"):
             use(HyperHyperEstimatorModel())
 
@@ -184,7 +190,7 @@ def test_the_network_is_asked_once_for_a_row(make_packed: MakePacked, spark: Spa
     found = HyperHyperEstimatorModel(make_packed("onehot", TEXTS)).transform(
         _frame(spark, rows, _labels(TEXTS, len(rows)))
     )
-    plan = found._jdf.queryExecution().executedPlan().toString()  # type: ignore[operator]
+    plan = found._jdf.queryExecution().executedPlan().toString()
     assert plan.count("ArrowEvalPython") == 1
     assert plan.count("predict(") == 1
 
