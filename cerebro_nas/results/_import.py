@@ -115,7 +115,7 @@ def _check_size(config: dict[str, Any], numbers: int, known: Mapping[str, Any]) 
     import keras
     import tensorflow as tf
 
-    plain = {key: value for key, value in config.items() if key != "compile_config"}
+    plain = _without_vocabularies({key: value for key, value in config.items() if key != "compile_config"})
     graph = tf.Graph()
     # Within these scopes variables have a shape and no memory, and what layers work out when they are built (the
     # statistics of Normalization, say) is written down and not done.
@@ -130,6 +130,18 @@ def _check_size(config: dict[str, Any], numbers: int, known: Mapping[str, Any]) 
             f"A model must be no larger than its weights. Received: layers for {wanted:,} numbers with weights of "
             f"{numbers:,}. It was not loaded; do not trust the file."
         )
+
+
+def _without_vocabularies(value: Any) -> Any:
+    """A copy in which lookup layers have the sizes of their tables alone: tables cannot be filled in a graph."""
+    if isinstance(value, list):
+        return [_without_vocabularies(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    copy = {key: _without_vocabularies(item) for key, item in value.items()}
+    if isinstance(copy.get("vocabulary_size"), int) and copy.get("vocabulary") is not None:
+        copy.update(vocabulary=None, idf_weights=None)
+    return copy
 
 
 def _largest_result(graph: Any) -> int:

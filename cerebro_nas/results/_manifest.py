@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import BinaryIO
+
+import numpy as np
 
 from cerebro_nas.errors import CorruptStateError
 from cerebro_nas.worker import parse_json
@@ -69,7 +72,7 @@ def describe(
         **about,
         "files": listed,
     }
-    return json.dumps(plain, indent=1, default=str) + "\n"
+    return json.dumps(_json_value(plain), indent=1, allow_nan=False) + "\n"
 
 
 def input_entries(
@@ -138,6 +141,19 @@ def check_sha256(source: Path, stream: BinaryIO) -> None:
             f"{source} must have the sha256 that {path.name} beside it gives, {expected}. Received: {found}. "
             "The file was changed or damaged after it was exported, and was not loaded. Export the model again."
         )
+
+
+def _json_value(value: Any) -> Any:
+    """The value as JSON has it: NumPy's numbers as numbers, those that JSON does not know as null, the rest as text."""
+    if isinstance(value, dict):
+        return {str(key): _json_value(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_value(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
 def _expected(text: bytes, path: Path) -> str:

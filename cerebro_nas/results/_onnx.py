@@ -30,7 +30,8 @@ def write_onnx(model: keras.Model, path: Path, signature: list[Any]) -> None:
     Raises:
         ConfigError: packages are missing, or an operation of the model has no counterpart.
     """
-    onnx, convert = _package("onnx"), _package("tf2onnx.convert")
+    # The last one is needed to try what was written.
+    onnx, convert, _ = (_package(name) for name in ("onnx", "tf2onnx.convert", "onnxruntime"))
     graph, inputs, outputs = _frozen(model, signature)
     names = dict(zip(outputs, output_names(model), strict=True))
     names.update({name: spec.name for name, spec in zip(inputs, signature, strict=True)})
@@ -43,7 +44,7 @@ def write_onnx(model: keras.Model, path: Path, signature: list[Any]) -> None:
     # The converter logs what it cannot convert and leaves it in, or fails in ways of its own.
     except (ValueError, TypeError, KeyError, RuntimeError, NotImplementedError, onnx.checker.ValidationError) as error:
         raise ConfigError(
-            f"The model cannot be exported as ONNX: {str(error).strip()[:300]}. "
+            f"The model cannot be exported as ONNX: {' '.join(str(error).split())[:300]}. "
             "Export it as '.keras' or as a SavedModel (a path without a suffix)."
         ) from error
 

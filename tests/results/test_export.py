@@ -241,6 +241,16 @@ def test_what_the_description_says(multimodal: Any, tmp_path: Path) -> None:
     assert found["files"] == [{"path": "best.keras", "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}]
 
 
+def test_what_json_does_not_know_is_said_otherwise(tmp_path: Path) -> None:
+    about = {"trial": {"value": float("nan"), "metrics": {"loss": np.float32(0.5)}, "at": Path("p"), "n": (1, True)}}
+    classes = tuple(np.array([3, 7]))
+    outputs = [OutputSpec("y", "binary", classes, 2)]
+    save_verified(_model(keras.layers.Dense(1)), tmp_path / "m.keras", outputs=outputs, about=about)
+    found = json.loads((tmp_path / "m.keras.json").read_text(), parse_constant=pytest.fail)
+    assert found["trial"] == {"value": None, "metrics": {"loss": 0.5}, "at": "p", "n": [1, True]}
+    assert found["outputs"][0]["classes"] == [3, 7]
+
+
 def test_every_file_of_a_folder_has_a_checksum(tmp_path: Path) -> None:
     path = tmp_path / "m"
     save_verified(_model(keras.layers.Dense(1)), path, outputs=_OUTPUTS[1:])
