@@ -25,7 +25,7 @@ _ARROWS: dict[str, set[str] | None] = {
     "hypermodel": _SEARCH_MAY | {"search", "results"},
     "tasks": {"hypermodel", "search", "results", "tuners", "backend", "storage", "tracking"},
     "keras": {"hypermodel", "search", "search_space", "worker", "data", "tuners", "tracking"},
-    "tune": {"keras", "search"},
+    "tune": {"keras", "search", "tracking"},
     "ml": {"hypermodel", "backend", "results", "storage", "tracking", "worker"},
     "search": _SEARCH_MAY | {"results"},
     "results": {"tracking", "storage", "worker", "data", "hopper"},

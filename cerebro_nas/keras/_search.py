@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cerebro_nas.keras._space import EstimatorSpace
     from cerebro_nas.keras._space import Parameters
     from cerebro_nas.results import ModelSelectionResult
+    from cerebro_nas.results import TrialModel
     from cerebro_nas.search import FitArguments
 
 SETTINGS = (
@@ -163,6 +164,10 @@ class EstimatorSearch(Searching):
         self._prepared = prepared
         with self._claim() as claim, resources.backend:
             return self._search(claim, arguments, rules, logdirs, None)
+
+    def params_of(self, model: TrialModel) -> dict[str, Any]:
+        """What the function was given for a trial of the result: `best_model`, or one of `get_all_models()`."""
+        return self._estimators.params(model.hyperparameters)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(project_name={self.project_name!r}, max_trials={self.max_trials})"

@@ -109,6 +109,10 @@ class EstimatorSpace:
         """What candidates report, as Keras names it, without the `val_` variants."""
         return self._rehearsed()[1]
 
+    def params(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What the function is given for these values of the hyperparameters."""
+        return self._parameters.params(values)
+
     def layout(
         self, features: NamedColumns, labels: NamedColumns, kind: Callable[[str], str | None] = lambda name: None
     ) -> Layout:
@@ -223,7 +227,7 @@ class EstimatorSpace:
         """
         if self._adapter is None:
             raise CerebroNasError("The space must be configured for the data before candidates are built.")
-        params = self._parameters.params(hp.values)
+        params = self.params(hp.values)
         try:
             found = read_candidate(self._make, params, self._adapter)
         except ConfigError as error:
