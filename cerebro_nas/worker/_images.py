@@ -74,7 +74,7 @@ def _pillow() -> ModuleType:
         from PIL import Image
     except ImportError as error:
         raise ImportError(
-            'Decoding pictures needs Pillow, which is not installed: `pip install "cerebro_nas[images]"`.'
+            "Decoding pictures needs Pillow, which is not installed here: `pip install pillow`, on executors too."
         ) from error
     return Image
 

@@ -22,6 +22,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
 
+_NEEDS_3_13 = pytest.mark.skipif(keras.__version__.startswith("3.12."), reason="Keras 3.12 cannot load it itself")
 _ROWS = ["the cat", "the dog", "a cat"]
 
 
@@ -45,7 +46,7 @@ def _saved(model: Any, path: Path) -> Path:
     "settings",
     [
         {},
-        {"output_mode": "tf_idf"},
+        pytest.param({"output_mode": "tf_idf"}, marks=_NEEDS_3_13),
         {"output_mode": "multi_hot", "max_tokens": 9, "pad_to_max_tokens": True},
         {"output_sequence_length": 3, "vocabulary": ["the", "cat"]},
         {"output_mode": "tf_idf", "vocabulary": ["the", "cat"], "idf_weights": [0.5, 2.0]},

@@ -26,9 +26,7 @@ def _installed() -> None:
 
 
 def _run(path: Path, rows: dict[str, Any]) -> dict[str, Any]:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = pytest.importorskip("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
     assert {item.name for item in session.get_inputs()} == set(rows)
     return dict(zip([item.name for item in session.get_outputs()], session.run(None, rows), strict=True))
 

@@ -171,9 +171,9 @@ def test_any_damage_is_read_or_a_value_error(file: bytes, data: st.DataObject) -
         assert "picture" in str(error)
 
 
-def test_without_pillow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pillow_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(ImportError, match=r"cerebro_nas\[images\]"):
+    with pytest.raises(ImportError, match="`pip install pillow`"):
         decode_image(_FILES[0])
     # Spark's structs need none.
     np.testing.assert_array_equal(decode_image(_struct(_RGB)), _RGB)
