@@ -20,6 +20,7 @@ _MODULES = {
     "journal": ("benchmarks.journal", "what a search writes down, and what it takes to go through it again"),
     "io": ("benchmarks.shard_io", "DataFrame to shards, shards to memory, memory to the graph"),
     "memory": ("benchmarks.memory", "memory of a worker beyond TensorFlow's own"),
+    "larger": ("benchmarks.larger", "a search on rows that are several times what a process may hold"),
     "inference": ("benchmarks.inference", "prediction on Spark beside one process's model.predict"),
     "startup": ("benchmarks.startup", "from fit() to the first step"),
     "import": ("benchmarks.imports", "what imports cost"),

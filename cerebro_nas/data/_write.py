@@ -23,6 +23,7 @@ from cerebro_nas.worker import encode_column
 
 _ROW_GROUPS = 4
 _ROW_GROUP_BYTES = 16 << 20
+_HASHED_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class ShardWriter:
             self._writer = None
         split, index, _ = self._plan.shards[self._number]
         path = self._temporary.with_name(f"part-{index:05d}.parquet")
-        digest = hashlib.sha256(self._temporary.read_bytes()).hexdigest()
+        digest = _sha256(self._temporary)
         self._temporary.replace(path)
         yield json.dumps(
             {
@@ -137,6 +138,15 @@ class ShardWriter:
             }
         )
         self._number = -1
+
+
+def _sha256(path: Path) -> str:
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        # A shard may be larger than memory.
+        while piece := file.read(_HASHED_BYTES):
+            found.update(piece)
+    return found.hexdigest()
 
 
 def encode(values: NDArray[Any], column: ColumnSpec) -> pa.Array:

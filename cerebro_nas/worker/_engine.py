@@ -28,6 +28,7 @@ from cerebro_nas.worker._errors import UnusableStateError
 from cerebro_nas.worker._inherit import inherit_state
 from cerebro_nas.worker._loop import Loop
 from cerebro_nas.worker._loop import StepCount
+from cerebro_nas.worker._memory import allowed_memory_bytes
 from cerebro_nas.worker._model import build_model
 from cerebro_nas.worker._shard_cache import ShardCache
 from cerebro_nas.worker._shard_cache import Tensors
@@ -71,13 +72,16 @@ class Engine:
         search: what holds for all units.
         scratch: directory for decoded shards; `close` removes it.
         max_models: compiled models kept; the least recently used goes first.
-        resident_bytes: bytes of shards kept in memory; a larger shard is streamed from disk in pieces.
+        resident_bytes: bytes of shards kept in memory; a larger shard is streamed from disk in pieces. None: 1 GB, or a
+            quarter of what the process may take where that is less.
     """
 
     def __init__(
-        self, search: SearchSpec, scratch: Path, *, max_models: int = 32, resident_bytes: int = _RESIDENT_BYTES
+        self, search: SearchSpec, scratch: Path, *, max_models: int = 32, resident_bytes: int | None = None
     ) -> None:
         scratch.mkdir(parents=True, exist_ok=True)
+        if resident_bytes is None:
+            resident_bytes = min(_RESIDENT_BYTES, allowed_memory_bytes() // 4)
         self._search = search
         self._scratch = scratch
         self._max_models = max_models

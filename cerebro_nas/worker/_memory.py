@@ -11,6 +11,8 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _KEPT_BYTES = 128 << 20
 _LARGEST_BYTES = 32 << 20
+# Limits of the container, versions 2 and 1; a process without a limit finds "max" or a number beyond any memory.
+_CONTAINER = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def keep_freed_memory() -> bool:
@@ -30,6 +32,24 @@ def keep_freed_memory() -> bool:
     # 32 MB is the most that glibc accepts; larger blocks go back at once, as ever.
     wanted = ((_M_TRIM_THRESHOLD, _KEPT_BYTES), (_M_MMAP_THRESHOLD, _LARGEST_BYTES))
     return all([set_option(option, value) == 1 for option, value in wanted])
+
+
+def allowed_memory_bytes() -> int:
+    """Memory that this process may take at most: the machine's, or less where a container or a limit says so."""
+    import resource
+
+    import psutil
+
+    found = [int(psutil.virtual_memory().total)]
+    for kind in (resource.RLIMIT_DATA, resource.RLIMIT_AS):
+        limit = resource.getrlimit(kind)[0]
+        if limit != resource.RLIM_INFINITY:
+            found.append(limit)
+    for path in map(Path, _CONTAINER):
+        text = path.read_text().strip() if path.exists() else ""
+        if text.isdigit():
+            found.append(int(text))
+    return min(found)
 
 
 def resident_memory_bytes() -> int:

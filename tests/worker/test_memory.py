@@ -27,3 +27,18 @@ def test_memory_that_was_freed_is_used_again_without_asking_the_system() -> None
     assert done.returncode == 0, done.stderr
     # 16 MB are 4096 pages; a few may be met for the first time by chance.
     assert int(done.stdout) < 400
+
+
+_LIMITED = """
+import resource, sys
+from cerebro_nas.worker._memory import allowed_memory_bytes
+before = allowed_memory_bytes()
+resource.setrlimit(getattr(resource, sys.argv[1]), (3 << 28, -1))
+print(before > 3 << 28, allowed_memory_bytes() == 3 << 28)
+"""
+
+
+@pytest.mark.parametrize("kind", ["RLIMIT_DATA", "RLIMIT_AS"])
+def test_a_limit_of_the_process_says_how_much_memory_there_is(kind: str) -> None:
+    done = subprocess.run([sys.executable, "-c", _LIMITED, kind], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["True", "True"], done.stderr
