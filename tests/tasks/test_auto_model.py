@@ -202,9 +202,11 @@ def test_hyperband_of_autokeras(make: Make) -> None:
 
 
 def test_nothing_can_be_predicted_before_fit(make: Make) -> None:
-    for call in (lambda m: m.predict(X), lambda m: m.evaluate(X, WORDS), lambda m: m.export_model(), lambda m: m.tuner):
+    for method, arguments in (("predict", (X,)), ("evaluate", (X, WORDS)), ("export_model", ())):
         with pytest.raises(ConfigError, match="Call `fit`"):
-            call(make())
+            getattr(make(), method)(*arguments)
+    with pytest.raises(ConfigError, match="Call `fit`"):
+        _ = make().tuner
 
 
 # --- on processes -----------------------------------------------------------------------------------------------------
