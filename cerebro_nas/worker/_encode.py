@@ -171,10 +171,12 @@ def _words(text: Any, most: int) -> list[bytes]:
 
 
 def _images(rows: Sequence[Any], spec: ColumnSpec) -> NDArray[Any]:
-    found = np.empty((len(rows), *spec.shape), dtype=spec.dtype)
+    # Greys may be stored without an axis for channels.
+    shape = spec.shape if len(spec.shape) != 2 else (*spec.shape, 1)
+    found = np.empty((len(rows), *shape), dtype=spec.dtype)
     for row, value in enumerate(rows):
-        found[row] = decode_image(value, spec.shape)
-    return found
+        found[row] = decode_image(value, shape)
+    return found.reshape(len(rows), *spec.shape)
 
 
 # --- what is given ----------------------------------------------------------------------------------------------------

@@ -28,9 +28,10 @@ class Candidate:
     raw: dict[str, NDArray[Any]]
     encoded: list[NDArray[Any]]
 
+    @property
     def expected(self) -> list[NDArray[Any]]:
-        found = self.model.predict(self.encoded if len(self.encoded) > 1 else self.encoded[0], verbose=0)
-        return found if isinstance(found, list) else [found]
+        found = self.model(self.encoded if len(self.encoded) > 1 else self.encoded[0], training=False)
+        return [output.numpy() for output in keras.tree.flatten(found)]
 
 
 def _objects(*values: str) -> NDArray[Any]:

@@ -124,15 +124,16 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, name: str) -> None:
 def test_keras_files_take_raw_values(multimodal: Any, tmp_path: Path) -> None:
     path = tmp_path / "m.keras"
     model = save_verified(multimodal.model, path, inputs=multimodal.groups, outputs=_OUTPUTS)
-    _close(model.predict(multimodal.raw, verbose=0), multimodal.expected())
-    _close(keras.models.load_model(path).predict(multimodal.raw, verbose=0), multimodal.expected())
+    rows = tuple(multimodal.raw.values())
+    _close(outputs_of(model, rows), multimodal.expected)
+    _close(outputs_of(keras.models.load_model(path), rows), multimodal.expected)
 
 
 def test_load_model_loads_what_has_vocabularies(multimodal: Any, tmp_path: Path) -> None:
     path = tmp_path / "m.keras"
     save_verified(multimodal.model, path, inputs=multimodal.groups)
     again = load_model(path)
-    _close(again.predict(multimodal.raw, verbose=0), multimodal.expected())
+    _close(again.predict(multimodal.raw, verbose=0), multimodal.expected)
     assert again.optimizer is not None
     assert again.output_names == multimodal.model.output_names
 
@@ -143,20 +144,20 @@ def test_saved_models_take_raw_values_by_name(multimodal: Any, tmp_path: Path) -
     loaded = tf.saved_model.load(str(path))
     rows = {name: tf.constant(row if row.ndim > 1 else row[:, None]) for name, row in multimodal.raw.items()}
     found = loaded.signatures["serving_default"](**rows)
-    _close([found["output_0"], found["output_1"]], multimodal.expected())
+    _close([found["output_0"], found["output_1"]], multimodal.expected)
 
 
 def test_a_text_alone_in_either_format(texts: Any, tmp_path: Path) -> None:
     rows = texts.raw["review"]
     save_verified(texts.model, tmp_path / "m.keras", inputs=texts.groups)
-    _close([load_model(tmp_path / "m.keras").predict(rows, verbose=0)], texts.expected())
+    _close([load_model(tmp_path / "m.keras").predict(rows, verbose=0)], texts.expected)
     save_verified(texts.model, tmp_path / "m", inputs=texts.groups)
     loaded = tf.saved_model.load(str(tmp_path / "m"))
-    _close([loaded.serve([tf.constant(rows[:, None])])], texts.expected())
+    _close([loaded.serve([tf.constant(rows[:, None])])], texts.expected)
 
 
 def test_without_a_path_the_model_is_returned_and_checked(texts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    _close(outputs_of(save_verified(texts.model, None, inputs=texts.groups), (texts.raw["review"],)), texts.expected())
+    _close(outputs_of(save_verified(texts.model, None, inputs=texts.groups), (texts.raw["review"],)), texts.expected)
     monkeypatch.setattr("cerebro_nas.results._probe.encode_column", lambda values, spec: np.zeros((len(values), 4)))
     with pytest.raises(StoreError, match="with its preprocessing inside predicts something else"):
         save_verified(texts.model, None, inputs=texts.groups)

@@ -42,7 +42,7 @@ def test_it_takes_encoded_values_and_its_description_says_how_they_are_encoded(m
     assert described["inputs"][0]["dtype"] == "int32"
     found = _run(path, dict(zip(["input_1", "input_2", "colour"], multimodal.encoded, strict=True)))
     assert [*found] == [entry["name"] for entry in described["outputs"]]
-    for one, other in zip(found.values(), multimodal.expected(), strict=True):
+    for one, other in zip(found.values(), multimodal.expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 

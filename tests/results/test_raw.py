@@ -46,7 +46,7 @@ def test_raw_values_give_what_encoded_ones_give(multimodal: Any) -> None:
         # The model's own name of it is that of a column.
         ("colour_column_1", "float32", (None, 2, 2, 3)),
     ]
-    expected = multimodal.expected()
+    expected = multimodal.expected
     columns = [tf.constant(value if value.ndim > 1 else value[:, None]) for value in multimodal.raw.values()]
     for found in (model.predict(multimodal.raw, verbose=0), _outputs(model, columns)):
         for one, other in zip(found, expected, strict=True):
@@ -68,8 +68,8 @@ def test_a_single_text_input_takes_strings(texts: Any) -> None:
     model = with_preprocessing(texts.model, texts.groups)
     rows = texts.raw["review"]
     for given_rows in (tf.constant(rows), tf.constant(rows[:, None]), {"review": tf.constant(rows)}):
-        np.testing.assert_allclose(_outputs(model, given_rows)[0], texts.expected()[0], rtol=1e-6)
-    np.testing.assert_allclose(model.predict(rows, verbose=0), texts.expected()[0], rtol=1e-6)
+        np.testing.assert_allclose(_outputs(model, given_rows)[0], texts.expected[0], rtol=1e-6)
+    np.testing.assert_allclose(model.predict(rows, verbose=0), texts.expected[0], rtol=1e-6)
 
 
 def test_a_model_that_was_not_compiled_stays_so(texts: Any) -> None:

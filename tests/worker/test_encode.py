@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import example
 from hypothesis import given
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from cerebro_nas.worker import ColumnSpec
@@ -94,6 +95,7 @@ def test_the_text_of_a_category(value: Any, text: str | None) -> None:
     assert category_text(value) == text
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.text(), min_size=1, unique=True, max_size=20),
     st.lists(st.text(), max_size=20),
@@ -130,12 +132,14 @@ def _keras_words(texts: list[str]) -> list[list[str]]:
     return [[word.decode() for word in row] for row in ragged.to_list()]
 
 
+@settings(max_examples=40)
 @given(st.lists(_TEXTS, min_size=1, max_size=8))
 @example(_EDGES)
 def test_words_are_those_of_text_vectorization(texts: list[str]) -> None:
     assert [tokenize(text) for text in texts] == _keras_words(texts)
 
 
+@settings(max_examples=40)
 @given(st.lists(_TEXTS, min_size=1, max_size=8), st.integers(1, 12), st.data())
 @example(_EDGES, 3, None)
 def test_tokens_are_those_of_text_vectorization(texts: list[str], length: int, data: st.DataObject | None) -> None:
@@ -148,6 +152,7 @@ def test_tokens_are_those_of_text_vectorization(texts: list[str], length: int, d
     np.testing.assert_array_equal(found, expected)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.text(alphabet="abZé .", min_size=1, max_size=30), min_size=1, max_size=20), st.integers(3, 20))
 def test_the_vocabulary_is_the_one_that_keras_adapts(texts: list[str], size: int) -> None:
     counts = Counter(word for text in texts for word in tokenize(text))
@@ -201,3 +206,9 @@ def test_pictures_are_stacked() -> None:
     found = encode_column([struct, struct], ColumnSpec("i", (1, 2, 1), "uint8", "list", {"kind": "image"}))
     assert found.dtype == np.uint8
     assert found.tolist() == [[[[1], [2]]]] * 2
+
+
+def test_greys_may_lack_the_axis_of_channels() -> None:
+    struct = {"height": 1, "width": 2, "nChannels": 1, "data": b"\x01\x02"}
+    found = encode_column([struct], ColumnSpec("i", (1, 2), "uint8", "list", {"kind": "image"}))
+    assert found.tolist() == [[[1, 2]]]
