@@ -111,6 +111,7 @@ class EstimatorSearch(Searching):
             BackendError: there are fewer slots than workers, or the backend failed.
             SearchAborted: the search could not go on.
         """
+        df = self._with_flags(df)
         arguments, rules, logdirs = self._arguments(df)
         self._check(None, arguments)
         self._check_data(df, arguments)
@@ -131,6 +132,7 @@ class EstimatorSearch(Searching):
             ConfigError: see `fit`.
             DataError: see `fit`.
         """
+        df = self._with_flags(df)
         arguments, _, _ = self._arguments(df)
         self._check(None, arguments)
         self._check_data(df, arguments)
@@ -193,6 +195,18 @@ class EstimatorSearch(Searching):
             batch_size=first.spec.batch_size, epochs=self._num_epochs, input_shape=shapes or None
         )
         return arguments, list(first.rules), list(first.logdirs)
+
+    def _with_flags(self, df: Any) -> Any:
+        """The rows with a boolean `validation` column; Cerebro took numbers as well."""
+        from cerebro_nas.data import rows_of
+
+        name = self._bound("fit").validation
+        if not isinstance(name, str) or not hasattr(df, "withColumn") or df.columns.count(name) != 1:
+            return df
+        if rows_of(df).kind(name) != "number":
+            return df
+        quoted = "`" + name.replace("`", "``") + "`"
+        return df.withColumn(name, df[quoted].cast("boolean"))
 
     def _shapes(self, df: Any) -> dict[str, Sequence[int]]:
         """Rows of a column of tensors get the shape of the input that they feed."""

@@ -219,6 +219,12 @@ class ParameterSpace:
                 )
         self.entries: dict[str, Hyperparameter] = dict(entries)
 
+    @property
+    def count(self) -> int | None:
+        """How many combinations there are; None where a range is among them."""
+        choices = [entry for entry in self.entries.values() if isinstance(entry, Choice)]
+        return math.prod(len(entry.shown) for entry in choices) if len(choices) == len(self.entries) else None
+
     def space(self) -> keras_tuner.HyperParameters:
         """As hyperparameters of KerasTuner's, each independent of the others."""
         import keras_tuner

@@ -46,18 +46,20 @@ class _ModelSelection(EstimatorSearch):
         unknown = {name: value for name, value in settings.items() if name not in known}
         search.refuse_unknown(unknown, known, type(self).__name__)
         chosen = {name: value for name, value in settings.items() if name not in options}
+        parameters = ParameterSpace(entries)
         super().__init__(
             make,
-            self._parameters(entries),
+            parameters,
             where=where,
             num_epochs=num_epochs,
             tuner=algorithm,
-            settings={"project_name": _DEFAULT_NAME, **chosen, **own},
+            settings=self._limited({"project_name": _DEFAULT_NAME, **chosen, **own}, parameters),
             options={name: value for name, value in settings.items() if name in options},
         )
 
-    def _parameters(self, entries: Any) -> ParameterSpace:
-        return ParameterSpace(entries)
+    def _limited(self, settings: dict[str, Any], parameters: ParameterSpace) -> dict[str, Any]:
+        """The settings, with what the search space says of them."""
+        return settings
 
 
 class GridSearch(_ModelSelection):
@@ -76,7 +78,8 @@ class GridSearch(_ModelSelection):
         num_epochs: epochs of a candidate at most.
         evaluation_metric: metric of the validation rows that candidates are compared by: accuracies are maximised,
             losses minimised.
-        validation: fraction of the rows that candidates are validated on, or a boolean column that marks them.
+        validation: fraction of the rows that candidates are validated on, or a column of booleans or numbers whose
+            True, or other than 0, marks them.
         label_columns: one column for each output of the model.
         feature_columns: columns that feed its inputs: all of them a single one, else one for each, or a list of
             lists, or a dict by the input's name. Rows of a column of tensors get the shape of the input.
@@ -108,15 +111,18 @@ class GridSearch(_ModelSelection):
         arguments = {name: value for name, value in locals().items() if name in _SHARED}
         super().__init__("grid", arguments, settings)
 
-    def _parameters(self, entries: Any) -> ParameterSpace:
-        found = ParameterSpace(entries)
-        ranges = {name: entry for name, entry in found.entries.items() if not isinstance(entry, Choice)}
-        if ranges:
+    def _limited(self, settings: dict[str, Any], parameters: ParameterSpace) -> dict[str, Any]:
+        count = parameters.count
+        if count is None:
+            ranges = {name: entry for name, entry in parameters.entries.items() if not isinstance(entry, Choice)}
             raise ConfigError(
                 "`search_space` of `GridSearch` must hold what `hp_choice` gives: a range has no end of values. "
                 f"Received: {ranges!r}. List the values with `hp_choice`, or use `RandomSearch` or `TPESearch`."
             )
-        return found
+        asked = settings.get("parallelism")
+        # More than there are would be refused, and a grid may well be smaller than a cluster.
+        live = min(asked, count) if isinstance(asked, int) and not isinstance(asked, bool) else asked
+        return {**settings, "max_trials": count, "parallelism": live}
 
 
 class RandomSearch(_ModelSelection):

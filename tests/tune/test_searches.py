@@ -115,7 +115,7 @@ def test_the_names_come_without_a_banner() -> None:
 
 def test_a_grid_is_every_combination_once(make: Make) -> None:
     found = make(GridSearch, search_space={"a": hp_choice([1, 2, 3]), "b": hp_choice([None, (1, 2)])})
-    assert found.max_trials is None
+    assert found.max_trials == 6
     combinations = {(params["a"], params["b"]) for params in _ask_all(found)}
     assert combinations == {(a, b) for a in (1, 2, 3) for b in (None, (1, 2))}
     assert len(_ask_all(found)) == 6
@@ -181,7 +181,9 @@ def test_an_objective_of_its_own_wins(make: Make) -> None:
 def test_parallelism_is_two_for_each_worker(make: Make) -> None:
     assert make(TPESearch)._settings.parallelism is None
     assert make(TPESearch, parallelism=2)._settings.parallelism == 2
-    assert make(GridSearch, parallelism=3)._settings.parallelism == 3
+    assert make(GridSearch, parallelism=1)._settings.parallelism == 1
+    # There are two combinations.
+    assert make(GridSearch, parallelism=9)._settings.parallelism == 2
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
@@ -204,6 +206,7 @@ def test_parallelism_is_two_for_each_worker(make: Make) -> None:
         (RandomSearch, {"num_models": 0}, "`num_models` must be a positive integer. Received: num_models=0"),
         (RandomSearch, {"num_models": "3"}, "Received: num_models='3'"),
         (RandomSearch, {"n_startup_jobs": 3}, "`RandomSearch` has no argument 'n_startup_jobs'"),
+        (GridSearch, {"parallelism": True}, "`parallelism` must be a positive integer"),
         (TPESearch, {"parallelism": 0}, "`parallelism` must be a positive integer"),
         (TPESearch, {"parallelism": 9}, "`parallelism` must be at most `max_trials`"),
     ],
