@@ -181,7 +181,7 @@ class Trained:
         self.metrics = result.report.metrics
         evaluated = engine.run(Unit("0", "evaluate", 0, Shard("valid", 0)), self.spec, 1, lambda: b"")
         self.validation = evaluated.report.metrics
-        self.state: bytes = result.state
+        self.state = result.state or b""
         engine.close()
 
 

@@ -1,0 +1,93 @@
+"""The table of AutoKeras' names is complete, true where that can be told by looking, and in the document."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import autokeras
+import pytest
+
+import cerebro_nas
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+TOOL = _load(ROOT / "tools" / "conformance.py")
+ROWS = TOOL.rows()
+ALL: list[Any] = [row for rows in ROWS.SECTIONS.values() for row in rows]
+NAMES = {row.name for row in ALL}
+
+
+def _public(owner: Any) -> set[str]:
+    return {name for name in dir(owner) if not name.startswith("_")}
+
+
+def test_every_public_name_has_a_row_and_one_only() -> None:
+    # What Python's import system leaves behind is no name of theirs.
+    assert _public(autokeras) | {"__version__"} <= NAMES
+    assert len(NAMES) == len(ALL)
+
+
+def test_every_method_and_argument_of_auto_model_has_a_row() -> None:
+    theirs = autokeras.AutoModel(autokeras.Input(), autokeras.RegressionHead())
+    assert {f"AutoModel.{name}" for name in _public(theirs)} <= NAMES
+    arguments = {f"AutoModel({name})" for name in _arguments(autokeras.AutoModel.__init__)}
+    arguments |= {f"AutoModel.fit({name})" for name in _arguments(autokeras.AutoModel.fit)}
+    assert arguments <= NAMES
+
+
+def _arguments(method: Any) -> set[str]:
+    parameters = inspect.signature(method).parameters.values()
+    return {f"**{p.name}" if p.kind is p.VAR_KEYWORD else p.name for p in parameters} - {"self"}
+
+
+def test_verdicts_say_how() -> None:
+    assert {row.verdict for row in ALL} == {"same", "different", "refused"}
+    assert [row.name for row in ALL if row.verdict != "same" and not row.how] == []
+    assert [row.name for row in ALL if "|" in row.how] == []
+
+
+@pytest.mark.parametrize("row", [row for row in ALL if row.proof], ids=lambda row: row.name)
+def test_proofs_are_there(row: Any) -> None:
+    file, _, test = row.proof.partition("::")
+    tree = ast.parse((ROOT / "tests" / file).read_text())
+    tests = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    assert not test or test in tests
+
+
+@pytest.mark.parametrize("name", sorted(_public(autokeras)))
+def test_names_are_there_or_refused(name: str) -> None:
+    (row,) = [row for row in ALL if row.name == name]
+    if row.verdict == "refused":
+        with pytest.raises(AttributeError):
+            getattr(cerebro_nas, name)
+    else:
+        assert getattr(cerebro_nas, name) is not None
+
+
+def test_what_is_autokeras_own_is_the_very_object() -> None:
+    ours = {"AutoModel", *(row.name for row in ROWS.TASKS)}
+    own = [row.name for row in (*ROWS.INPUTS, *ROWS.BLOCKS, *ROWS.OTHERS) if row.name in cerebro_nas.__all__]
+    assert len(own) > 30
+    assert [n for n in own if n != "__version__" and getattr(cerebro_nas, n) is not getattr(autokeras, n)] == []
+    assert not ours & set(own)
+
+
+def test_the_document_is_up_to_date() -> None:
+    document = TOOL.DOCUMENT.read_text()
+    # Where this fails: python tools/conformance.py --write
+    assert document == TOOL.written(document, TOOL.table(ROWS.SECTIONS))
