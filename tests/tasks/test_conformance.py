@@ -42,8 +42,9 @@ def test_every_public_name_has_a_row_and_one_only() -> None:
     assert len(NAMES) == len(ALL)
 
 
-def test_every_method_and_argument_of_auto_model_has_a_row() -> None:
-    theirs = autokeras.AutoModel(autokeras.Input(), autokeras.RegressionHead())
+def test_every_method_and_argument_of_auto_model_has_a_row(tmp_path: Path) -> None:
+    # It writes files as soon as it is made.
+    theirs = autokeras.AutoModel(autokeras.Input(), autokeras.RegressionHead(), directory=tmp_path)
     assert {f"AutoModel.{name}" for name in _public(theirs)} <= NAMES
     arguments = {f"AutoModel({name})" for name in _arguments(autokeras.AutoModel.__init__)}
     arguments |= {f"AutoModel.fit({name})" for name in _arguments(autokeras.AutoModel.fit)}
