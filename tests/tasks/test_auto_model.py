@@ -18,6 +18,8 @@ import cerebro_nas as ak
 from cerebro_nas.backend import LocalBackend
 from cerebro_nas.backend import SimulatedBackend
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.testing import SimulatedCrash
+from cerebro_nas.testing import crash_after
 from cerebro_nas.tuners import RandomOracle
 
 # TensorFlow's variables know NumPy 1 only, which saving them runs into.
@@ -163,6 +165,20 @@ def test_a_search_that_ended_is_not_run_again(make: Make) -> None:
     more = make(max_trials=3)
     more.fit(X, WORDS, epochs=2, verbose=0)
     assert len(more.result.records) == 3
+
+
+def test_a_fit_that_broke_off_in_its_last_training_goes_on_there(make: Make, tmp_path: Path) -> None:
+    whole = make(directory=tmp_path / "whole", visit_order="fixed")
+    expected = whole.fit(X, WORDS, epochs=2, verbose=0)
+    journal = next((tmp_path / "whole").rglob("auto_model/journal.jsonl"))
+    searched = len(journal.read_text().splitlines())
+
+    with pytest.raises(SimulatedCrash), crash_after(searched + 4):
+        make(visit_order="fixed").fit(X, WORDS, epochs=2, verbose=0)
+    model = make(visit_order="fixed")
+    assert _journals(model) == ["auto_model", "auto_model", "auto_model_refit", "auto_model_refit"]
+    assert model.fit(X, WORDS, epochs=2, verbose=0).history == expected.history
+    assert model.result.leaderboard()["trial"].tolist() == whole.result.leaderboard()["trial"].tolist()
 
 
 def _stopping() -> keras.callbacks.EarlyStopping:
