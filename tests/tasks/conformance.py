@@ -143,8 +143,8 @@ AUTO_MODEL = (
     Row(
         "AutoModel.fit(**kwargs)",
         "different",
-        "`class_weight` (by label, where Keras counts them), and `sample_weight` along with `validation_data`; what asks "
-        "for nothing (`shuffle=True`) is taken, what would change training by hand (`steps_per_epoch`) refused",
+        "`class_weight` (by label, where Keras counts them), and `sample_weight` along with `validation_data`; what "
+        "asks for nothing (`shuffle=True`) is taken, what would change training by hand (`steps_per_epoch`) refused",
         _WRONG_FIT,
     ),
     Row(
