@@ -12,6 +12,7 @@ _MODULES = {
     "w8": ("benchmarks.w8", "eight networks on Fashion-MNIST: this project, its peers and the limit"),
     "growth": ("benchmarks.growth", "W8 with more rows, candidates and workers"),
     "trials": ("benchmarks.trials", "24 greedy trials of an image space, beside AutoKeras' own AutoModel"),
+    "quality": ("benchmarks.quality", "what greedy search finds, beside AutoKeras' own AutoModel"),
     "sched": ("benchmarks.sched", "the scheduler alone, on a virtual clock"),
     "search": ("benchmarks.search", "search algorithms without training, beside random search and their peers"),
     "tuners": ("benchmarks.tuners", "every tuner on one real search on Spark"),

@@ -38,17 +38,18 @@ _QUICK = {"trials": 2, "epochs": 1, "rows": 300}
 
 @dataclass(frozen=True)
 class Side:
-    """One side of the comparison, as the tables and `benchmarks/_quality_side.py` name it."""
+    """One side of the comparison: its names in tables, for `_quality_side.py` and on the command line."""
 
     name: str
     kind: str
+    key: str
     workers: int = 1
 
 
 SIDES = (
-    Side("cerebro_nas, 1 worker", "ours"),
-    Side("AutoKeras", "autokeras"),
-    Side("cerebro_nas, 2 workers", "ours", 2),
+    Side("cerebro_nas, 1 worker", "ours", "ours"),
+    Side("AutoKeras", "autokeras", "autokeras"),
+    Side("cerebro_nas, 2 workers", "ours", "ours-2", 2),
 )
 OURS, THEIRS = SIDES[0], SIDES[1]
 
@@ -99,13 +100,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trials", type=int, help="of each search (default: 12, for Fashion-MNIST 8)")
     parser.add_argument("--epochs", type=int, help="of each trial (default: 5, for Fashion-MNIST 3)")
     parser.add_argument("--batch-size", type=int, default=32, help="default: %(default)s")
-    parser.add_argument("--sides", nargs="+", choices=[side.name for side in SIDES], help="default: all")
+    parser.add_argument("--sides", nargs="+", choices=[side.key for side in SIDES], help="default: all")
     parser.add_argument("--images", type=Path, default=_w8_data.FOLDER, help="folder of Fashion-MNIST's files")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run all searches, the sides in turn, and show the tables."""
-    sides = [side for side in SIDES if arguments.sides is None or side.name in arguments.sides]
+    sides = [side for side in SIDES if arguments.sides is None or side.key in arguments.sides]
     seeds = arguments.seeds[:1] if arguments.quick else arguments.seeds
     searches: list[Search] = []
     for name in arguments.datasets:

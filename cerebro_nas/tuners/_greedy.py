@@ -18,6 +18,9 @@ from cerebro_nas.tuners._tree import tree
 class GreedyOracle(SeededOracle):
     """Mostly varies one part of the best trial, sometimes proposes something entirely new.
 
+    It begins with the default values, and varies those until a trial has a result: they are what the authors of the
+    blocks found to work, where random values of all hyperparameters at once hardly ever do.
+
     The active hyperparameters of the best trial form a tree by the parts of their names
     (`image_block_1/conv_block_1/filters_0_0`). To exploit, a node is drawn with probability proportional to one over
     the number of hyperparameters below it; those are drawn anew and all others copied.
@@ -26,11 +29,12 @@ class GreedyOracle(SeededOracle):
         exploration: a float is the probability that a trial explores (takes random values throughout); an int is the
             number of exploring trials in every round of `parallelism` trials.
         parallelism: trials in a round.
-        cold_start: number of trials before the first that exploits.
+        cold_start: number of trials that explore before the first that exploits. With any, none begins with the
+            default values.
         **kwargs: see `SeededOracle`.
     """
 
-    def __init__(self, *, exploration: float = 0.2, parallelism: int = 1, cold_start: int = 5, **kwargs: Any) -> None:
+    def __init__(self, *, exploration: float = 0.2, parallelism: int = 1, cold_start: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_int("parallelism", parallelism, least=1)
         check_int("cold_start", cold_start, least=0)
@@ -40,11 +44,12 @@ class GreedyOracle(SeededOracle):
         self.cold_start = cold_start
 
     def propose(self) -> Values | None:
-        """Part of the best trial drawn anew, or all of it."""
-        best = self._best()
+        """Part of the best trial drawn anew, or all of it; at first, the default values."""
+        if self.number == 0 and self.cold_start == 0:
+            return self.complete({})
         values = None
-        if best is not None and self.number >= self.cold_start and not self._explores(self.number - self.cold_start):
-            values = self._exploit(best)
+        if self.number >= self.cold_start and not self._explores(self.number - self.cold_start):
+            values = self._exploit(self._best() or self._defaults())
         return values or self.fresh_random_values()
 
     def _explores(self, number: int) -> bool:
@@ -55,6 +60,11 @@ class GreedyOracle(SeededOracle):
     def _best(self) -> keras_tuner.HyperParameters | None:
         done = [(item.loss, number, item) for number, item in enumerate(self.observations()) if item.loss is not None]
         return self.trials[min(done)[2].trial_id].hyperparameters if done else None
+
+    def _defaults(self) -> keras_tuner.HyperParameters:
+        found = self.hyperparameters.copy()
+        found.values = self.complete({})
+        return found
 
     def _exploit(self, best: keras_tuner.HyperParameters) -> Values | None:
         nodes = tree(_names(best))

@@ -79,6 +79,66 @@ def test_greedy_beats_pure_exploration() -> None:
     assert best(0.1) > best(1.0) + 6
 
 
+def centred() -> keras_tuner.HyperParameters:
+    """A space whose defaults are far from where random values are."""
+    hps = keras_tuner.HyperParameters()
+    for block in BLOCKS:
+        for name in ("a", "b", "c"):
+            hps.Choice(f"{block}/{name}", list(range(100)), default=50)
+    return hps
+
+
+def test_it_begins_with_the_default_values_and_varies_them_while_nothing_is_known() -> None:
+    tuner = greedy(30, hyperparameters=centred(), exploration=0.0)
+    asked = [tuner.ask() for _ in range(30)]
+    first, *others = [suggestion.values for suggestion in asked if isinstance(suggestion, TrialSuggestion)]
+
+    assert set(first.values()) == {50}
+    varied = [{name.split("/")[0] for name, value in values.items() if value != 50} for values in others]
+    # The root of the tree, the least probable of its nine nodes, changes both blocks.
+    assert sum(len(blocks) == 1 for blocks in varied) > 20
+    tuner.close()
+
+
+def test_the_first_result_is_exploited_already() -> None:
+    first, second, *_ = play(greedy(4, hyperparameters=centred(), exploration=0.0))
+
+    assert sum(first[name] == second[name] for name in first) >= 3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_first_trial_is_the_default_one_however_much_is_explored(seed: int) -> None:
+    first, second, *_ = play(greedy(4, hyperparameters=centred(), exploration=1.0, seed=seed))
+
+    assert set(first.values()) == {50}
+    assert sum(value == 50 for value in second.values()) <= 2
+
+
+def test_a_cold_start_is_random() -> None:
+    for values in play(greedy(5, hyperparameters=centred(), exploration=0.0, cold_start=5)):
+        assert sum(value == 50 for value in values.values()) <= 2
+
+
+def test_initial_configurations_stand_for_the_defaults() -> None:
+    wanted = {"conv_block_1/a": 7}
+    first, second, *_ = play(greedy(3, hyperparameters=centred(), initial_hps=[wanted], exploration=0.0))
+
+    assert first["conv_block_1/a"] == 7
+    assert set(second.values()) != {50}
+
+
+def test_defaults_that_failed_are_varied() -> None:
+    tuner = greedy(2, hyperparameters=centred(), exploration=0.0)
+    first = tuner.ask()
+    assert isinstance(first, TrialSuggestion)
+    tuner.finish(first.trial_id, "FAILED")
+    second = tuner.ask()
+    assert isinstance(second, TrialSuggestion)
+
+    assert 0 < sum(value != 50 for value in second.values.values()) <= 3
+    tuner.close()
+
+
 def test_fixed_values_stay_fixed() -> None:
     assert {values["learning_rate"] for values in play(greedy(20))} == {0.001}
 
