@@ -1,8 +1,7 @@
 """What the user types."""
 
-from cerebro_nas.hypermodel._checks import need_tensorflow
 from cerebro_nas.hypermodel._hypermodel import HyperHyperModel
 from cerebro_nas.hypermodel._refit import refit
 from cerebro_nas.hypermodel._searching import Searching
 
-__all__ = ["HyperHyperModel", "Searching", "need_tensorflow", "refit"]
+__all__ = ["HyperHyperModel", "Searching", "refit"]

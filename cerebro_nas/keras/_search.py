@@ -11,9 +11,6 @@ from typing import Any
 from cerebro_nas import search
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.hypermodel import Searching
-from cerebro_nas.hypermodel import need_tensorflow
-from cerebro_nas.tracking import load_tensorflow
-from cerebro_nas.tracking import quiet_libraries
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -78,9 +75,6 @@ class EstimatorSearch(Searching):
         chosen.check()
         search.make_fit_arguments(batch_size=1, epochs=_checked_epochs(num_epochs), input_shape=None)
         resources = search.make_resources(**where, **more)
-        quiet_libraries()
-        need_tensorflow()
-        load_tensorflow()
         from cerebro_nas.keras._space import EstimatorSpace
 
         space: Any = EstimatorSpace(make, parameters, seed=int(chosen.seed or 0))

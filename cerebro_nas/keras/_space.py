@@ -240,20 +240,38 @@ class EstimatorSpace:
     def _rehearsed(self) -> tuple[Candidate, tuple[str, ...]]:
         if self._first is None:
             self._first = self._try()
+            self._compare()
         return self._first
+
+    def _values(self, number: int) -> dict[str, Any]:
+        """Parameters to try: default ones, then random ones."""
+        space = self._parameters.space()
+        oracle = RandomOracle(objective=None, max_trials=1, hyperparameters=space, seed=self.seed + number)
+        return self.params(oracle.complete_randomly({}) if number else oracle.complete({}))
 
     def _try(self) -> tuple[Candidate, tuple[str, ...]]:
         """Rehearse the candidate of default values, or of others if the function cannot make that one."""
-        space = self._parameters.space()
-        oracle = RandomOracle(objective=None, max_trials=1, hyperparameters=space, seed=self.seed)
         failures: list[BuildError] = []
-        for number in range(_TRIES if space.space else 1):
-            values = oracle.complete_randomly({}) if number else oracle.complete({})
+        for number in range(_TRIES if self._parameters.space().space else 1):
             try:
-                return rehearse(self._make, self._parameters.params(values))
+                return rehearse(self._make, self._values(number))
             except BuildError as error:
                 failures.append(error)
         raise ConfigError(f"{failures[0]} So it did with {len(failures)} configurations. Call it yourself to see why.")
+
+    def _compare(self) -> None:
+        """Look at another candidate too: what all of them would be rejected for is told before there is work."""
+        params = self._values(1)
+        try:
+            found = read_candidate(self._make, params)
+        except (BuildError, ConfigError):
+            # It is rejected if it is proposed; others may be fine.
+            return
+        try:
+            self._check_alike(found, params)
+        except BuildError as error:
+            self._first = None
+            raise ConfigError(str(error)) from error
 
     def _check_alike(self, found: Candidate, params: Mapping[str, Any]) -> None:
         first = self.first

@@ -110,18 +110,29 @@ def test_too_large_candidates_are_rejected(estimator: Make, prepared: Prepare) -
 def test_a_candidate_unlike_the_others_is_rejected(
     estimator: Make, prepared: Prepare, changed: dict[str, Any], message: str
 ) -> None:
-    space = _space(lambda params: estimator(**(changed if params["odd"] else {})), odd=hp_choice([False, True]))
+    # Rare enough that a first look does not find it.
+    space = _space(lambda params: estimator(**(changed if params["n"] == 7 else {})), n=hp_choice(list(range(99))))
     _configured(space, prepared({"x": (8,)}, {"y": (0, 1, 2)}))
-    assert space.build(_hp(space, odd=False), trial="a").trial == "a"
+    assert space.build(_hp(space, n=1), trial="a").trial == "a"
     with pytest.raises(BuildError, match=message):
-        space.build(_hp(space, odd=True), trial="b")
+        space.build(_hp(space, n=7), trial="b")
+
+
+def test_candidates_that_are_all_unlike_are_told_before_any_work(estimator: Make) -> None:
+    def make(params: dict[str, Any]) -> SparkEstimator:
+        return estimator(callbacks=[keras.callbacks.TensorBoard(f"logs/{params['rate']}")])
+
+    space = _space(make, rate=hp_uniform(0, 1))
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"must give all candidates the same callbacks.*logs/0\.[0-9]+"):
+            space.layout(NamedColumns(("x",)), NamedColumns(("y",)))
 
 
 def test_a_function_that_fails_for_some_values_rejects_those(estimator: Make, prepared: Prepare) -> None:
     def make(params: dict[str, Any]) -> SparkEstimator:
         return estimator() if params["n"] > 1 else 1 // 0  # type: ignore[return-value]
 
-    space = _space(make, n=hp_choice([1, 2, 3, 4]))
+    space = _space(make, n=hp_choice([1, 2, 3, 4, 5, 6]))
     _configured(space, prepared({"x": (8,)}, {"y": (0, 1, 2)}))
     with pytest.raises(BuildError, match=r"`estimator_gen_fn` failed with \{'n': 1\}: ZeroDivisionError"):
         space.build(_hp(space, n=1), trial="a")

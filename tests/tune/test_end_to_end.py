@@ -142,19 +142,26 @@ def test_the_same_call_gives_what_has_ended_and_another_is_refused(searched: Sea
 
 def test_other_searches_use_the_data_that_is_prepared(searched: Searched) -> None:
     space = {"units": hp_qloguniform(0.6, 1.4, 4), "lr": hp_loguniform(-3, -1)}
-    found = TPESearch(
-        LocalBackend(1),
-        searched.store,
-        _digits_estimator,
-        space,
-        num_models=3,
-        num_epochs=1,
-        parallelism=1,
-        n_startup_jobs=1,
-        verbose=0,
-    )
+
+    def search(num_models: int) -> TPESearch:
+        return TPESearch(
+            LocalBackend(1),
+            searched.store,
+            _digits_estimator,
+            space,
+            num_models=num_models,
+            num_epochs=1,
+            parallelism=1,
+            n_startup_jobs=1,
+            verbose=0,
+        )
+
+    before = search(2).fit_on_prepared_data()
+    found = search(3)
     result = found.fit_on_prepared_data()
     assert list(result.leaderboard()["status"]) == ["COMPLETED"] * 3
+    # More models go on with the search that was there.
+    assert [record.hyperparameters for record in result.records[:2]] == [r.hyperparameters for r in before.records]
     for model in result.get_all_models():
         params = found.params_of(model)
         assert params["units"] in (4, 8, 12, 16, 20, 24)
