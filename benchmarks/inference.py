@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import statistics
 import tempfile
 import time
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
+
+import psutil
 
 from benchmarks._table import Table
 from benchmarks._table import add_common_arguments
@@ -77,14 +80,16 @@ def _table(rows: list[tuple[object, ...]], repeats: int, cores: int) -> Table:
         "Prediction on Spark beside one process",
         (
             *("network", "parameters", "rows", "model.predict, rows/s", "transform, rows/s", "ratio"),
-            *("reading alone, rows/s", "first transform s", "largest difference"),
+            *("model.predict, CPU us/row", "transform, CPU us/row", "reading alone, CPU us/row"),
+            *("first transform s", "largest difference"),
         ),
         tuple(rows),
         (
             f"medians of {repeats} rounds in turn; model.predict: batches of {_BATCH}, arrays in memory, all cores",
             f"transform: from Parquet to a sink that drops the rows, {cores} task slots; first: Python workers start, "
             "load TensorFlow and the model",
-            "reading alone: the same without the model; difference: of the probabilities, on all rows",
+            "CPU: of this process, the JVM and the Python workers together; reading alone: the same without the model",
+            "difference: of the probabilities, on all rows",
         ),
     )
 
@@ -96,20 +101,26 @@ def _measure(spark: SparkSession, case: Case, count: int, repeats: int, folder: 
     df = _parquet(spark, rows.reshape(count, -1), folder / str(len(case.shape)), spark.sparkContext.defaultParallelism)
     model = _model(case.shape)
     network = model.keras()
-    first = _seconds(lambda: _drain(model.transform(df)))
+    first = _cost(lambda: _drain(model.transform(df)))
     network.predict(rows[:_BATCH], batch_size=_BATCH, verbose=0)
-    taken: dict[str, list[float]] = {"predict": [], "transform": [], "read": []}
+    sides: dict[str, Callable[[], object]] = {
+        "predict": lambda: network.predict(rows, batch_size=_BATCH, verbose=0),
+        "transform": lambda: _drain(model.transform(df)),
+        "read": lambda: _drain(df),
+    }
+    costs: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     for _ in range(repeats):
-        taken["predict"].append(_seconds(lambda: network.predict(rows, batch_size=_BATCH, verbose=0)))
-        taken["transform"].append(_seconds(lambda: _drain(model.transform(df))))
-        taken["read"].append(_seconds(lambda: _drain(df)))
-    speed = {name: count / statistics.median(seconds) for name, seconds in taken.items()}
+        for name, work in sides.items():
+            costs[name].append(_cost(work))
+    speed = {name: count / statistics.median(wall for wall, _ in found) for name, found in costs.items()}
+    cpu = {name: 1e6 * statistics.median(cpu for _, cpu in found) / count for name, found in costs.items()}
     found = model.transform(df).select("id", "probability").toPandas().sort_values("id")
     expected = network.predict(rows, batch_size=_BATCH, verbose=0)
     difference = np.abs(np.stack([vector.toArray() for vector in found["probability"]]) - expected).max()
     return (
         *(case.name, int(network.count_params()), count, round(speed["predict"]), round(speed["transform"])),
-        *(speed["transform"] / speed["predict"], round(speed["read"]), first, float(difference)),
+        *(speed["transform"] / speed["predict"], cpu["predict"], cpu["transform"], cpu["read"]),
+        *(first[0], float(difference)),
     )
 
 
@@ -178,7 +189,19 @@ def _drain(df: DataFrame) -> None:
     df.write.format("noop").mode("overwrite").save()
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def _cost(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds that it took, and processor seconds of this process and all that it has started."""
+    before, start = _cpu(), time.perf_counter()
     work()
-    return time.perf_counter() - start
+    took, after = time.perf_counter() - start, _cpu()
+    return took, sum(seconds - before.get(process, 0.0) for process, seconds in after.items())
+
+
+def _cpu() -> dict[int, float]:
+    own = psutil.Process()
+    found = {}
+    for process in (own, *own.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            times = process.cpu_times()
+            found[process.pid] = times.user + times.system
+    return found

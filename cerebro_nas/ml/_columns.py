@@ -18,6 +18,7 @@ OUTPUT = "__cerebro_nas"
 
 # The smallest normal number of float32, which outputs are: its logarithm is finite.
 _TINY = 1.1754943508222875e-38
+_MOST_UNROLLED = 32
 _NUMBERS = ("ByteType", "DecimalType", "DoubleType", "FloatType", "IntegerType", "LongType", "ShortType")
 _LISTS = ("ArrayType", "VectorUDT")
 
@@ -79,10 +80,8 @@ def add_columns(dataset: DataFrame, found: DataFrame, output: OutputSpec, names:
     wanted = set(names.added(dataset, output))
     columns: dict[str, Column] = {names.prediction: _prediction(output)}
     if output.kind != "values":
-        probabilities = _probabilities(output)
-        logarithms = F.transform(probabilities, lambda value: F.log(F.greatest(value, F.lit(_TINY))))
-        columns[names.probability] = array_to_vector(probabilities)
-        columns[names.raw_prediction] = array_to_vector(logarithms)
+        columns[names.probability] = array_to_vector(_probabilities(output))
+        columns[names.raw_prediction] = array_to_vector(_logarithms(output))
         columns[names.predicted_label] = F.col(f"{OUTPUT}__prediction")
         if _needs_index(dataset, names.label):
             columns[names.label_index] = _index(dataset, names.label, output)
@@ -110,10 +109,28 @@ def _prediction(output: OutputSpec) -> Column:
 def _probabilities(output: OutputSpec) -> Column:
     from pyspark.sql import functions as F
 
+    return _numbers() if output.kind == "onehot" else F.array(*_elements(output))
+
+
+def _logarithms(output: OutputSpec) -> Column:
+    from pyspark.sql import functions as F
+
+    def logarithm(value: Column) -> Column:
+        return F.log(F.greatest(value, F.lit(_TINY)))
+
+    if len(output.classes) > _MOST_UNROLLED:
+        return F.transform(_numbers(), logarithm)
+    # Spark compiles this, and interprets functions of elements.
+    return F.array(*[logarithm(value) for value in _elements(output)])
+
+
+def _elements(output: OutputSpec) -> list[Column]:
+    from pyspark.sql import functions as F
+
     if output.kind == "onehot":
-        return _numbers()
+        return [F.col(OUTPUT)[number].cast("double") for number in range(len(output.classes))]
     second = F.col(OUTPUT)[0].cast("double")
-    return F.array(F.lit(1.0) - second, second)
+    return [F.lit(1.0) - second, second]
 
 
 def _numbers() -> Column:
