@@ -16,6 +16,7 @@ from cerebro_nas.errors import CorruptStateError
 from cerebro_nas.errors import DataError
 from cerebro_nas.results import ModelSource
 from cerebro_nas.results import OutputSpec
+from cerebro_nas.results import _inference
 from cerebro_nas.results._inference import check_columns
 from cerebro_nas.results._inference import evaluate_arrays
 from cerebro_nas.results._inference import feature_specs
@@ -111,6 +112,40 @@ def test_arrays_are_evaluated_with_labels_of_the_data(model: Any) -> None:
 def test_raw_outputs_are_one_array_for_each_output(model: Any) -> None:
     (found,) = raw_outputs(model, [np.ones((3, 2), dtype=np.float32)], 2)
     assert found.tolist() == [[0.5, 0.5]] * 3
+
+
+@pytest.mark.parametrize(
+    ("step_rows", "step_bytes", "batch_size", "steps"), [(2, 99, 1, 3), (9, 16, 1, 3), (2, 8, 5, 1)]
+)
+def test_a_task_predicts_in_steps_of_its_own(
+    model: Any, monkeypatch: pytest.MonkeyPatch, step_rows: int, step_bytes: int, batch_size: int, steps: int
+) -> None:
+    """Small rows in larger steps than were asked for, and never in smaller ones."""
+    monkeypatch.setattr(_inference, "_STEP_ROWS", step_rows)
+    monkeypatch.setattr(_inference, "_STEP_BYTES", step_bytes)
+    seen: list[int] = []
+    predict = model.predict_on_batch
+
+    def counted(rows: Any) -> Any:
+        seen.append(len(rows))
+        return predict(rows)
+
+    monkeypatch.setattr(model, "predict_on_batch", counted)
+    rows = np.arange(10, dtype=np.float32).reshape(5, 2)
+    (found,) = _inference._outputs(model, [rows], batch_size)
+    assert np.array_equal(found, raw_outputs(model, [rows], 32)[0])
+    assert (len(seen), sum(seen)) == (steps, 5)
+
+
+def test_a_task_with_several_inputs_and_outputs() -> None:
+    inputs = [keras.Input((2,)), keras.Input((3,))]
+    joined = keras.layers.Concatenate()(inputs)
+    model = keras.Model(inputs, [keras.layers.Dense(1)(joined), keras.layers.Dense(4)(joined)])
+    rows = [np.ones((3, 2), dtype=np.float32), np.ones((3, 3), dtype=np.float32)]
+    found = _inference._outputs(model, rows, 2)
+    assert [part.shape for part in found] == [(3, 1), (3, 4)]
+    for part, expected in zip(found, raw_outputs(model, rows, 2), strict=True):
+        assert np.allclose(part, expected, atol=1e-6)
 
 
 @pytest.mark.case(12)
