@@ -46,7 +46,6 @@ _KERAS_FIT: dict[str, Any] = {
 }
 _OURS_FIT = ("class_weight", "sample_weight", "input_shape")
 _KERAS_CALL: dict[str, Any] = {"callbacks": None, "steps": None, "sample_weight": None}
-_COLUMNS = ("label_columns", "feature_columns", "sample_weight_column", "num_shards")
 
 
 class AutoModel:
@@ -120,32 +119,39 @@ class AutoModel:
         self,
         backend: Backend | None = None,
         store: Store | str | os.PathLike[str] | None = None,
-        **kwargs: Any,
+        label_columns: Any = None,
+        feature_columns: Any = None,
+        sample_weight_column: str | None = None,
+        num_shards: int | None = None,
     ) -> None:
-        """Say where the search runs, in place of processes of this machine.
+        """Say where the search runs, in place of processes of this machine, and what columns a DataFrame has.
 
         Args:
             backend: `SparkBackend` or `LocalBackend`; None: the latter.
             store: where its files go; None: the directory of the project.
-            **kwargs: `label_columns`, `feature_columns`, `sample_weight_column` and `num_shards` of
-                `HyperHyperModel.resource_bind`, for the DataFrames that `fit` is given.
+            label_columns: see `HyperHyperModel.resource_bind`; `y` of `fit` may name them instead.
+            feature_columns: see `HyperHyperModel.resource_bind`.
+            sample_weight_column: see `HyperHyperModel.resource_bind`.
+            num_shards: see `HyperHyperModel.resource_bind`.
 
         Raises:
             ConfigError: an argument cannot be used.
         """
-        search.refuse_unknown(
-            {name: value for name, value in kwargs.items() if name not in _COLUMNS}, _COLUMNS, "resource_bind"
-        )
-        self._resources = {"backend": backend, "store": store, **kwargs}
+        self._resources = {
+            "backend": backend,
+            "store": store,
+            "label_columns": label_columns,
+            "feature_columns": feature_columns,
+            "sample_weight_column": sample_weight_column,
+            "num_shards": num_shards,
+        }
         self._bind()
 
     def _bind(self, **changed: Any) -> None:
+        if self._resources.get("backend") is None:
+            self._resources["backend"] = _local_backend()
         given = {name: value for name, value in {**self._resources, **changed}.items() if value is not None}
-        given.setdefault("backend", None)
-        if given["backend"] is None:
-            given["backend"] = _local_backend()
         given.setdefault("store", Path(self.directory) / self.project_name)
-        self._resources["backend"] = given["backend"]
         self._model.resource_bind(**given)
         self._model.tuner_bind(self._choice.tuner, **self._choice.options)
 

@@ -110,8 +110,6 @@ def test_workers_are_processes_of_this_machine_unless_bound(tmp_path: Path) -> N
     backend = model._resources["backend"]
     assert isinstance(backend, LocalBackend)
     assert 1 <= backend.num_workers <= 4
-    with pytest.raises(ConfigError, match="'label_column'.*Did you mean 'label_columns'"):
-        model.resource_bind(backend, label_column="y")
 
 
 # --- fit --------------------------------------------------------------------------------------------------------------
