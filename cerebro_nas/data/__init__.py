@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cerebro_nas.data._prepared import check_fingerprint
     from cerebro_nas.data._prepared import load_prepared
     from cerebro_nas.data._rows import Rows
-    from cerebro_nas.data._rows import rows_of
+    from cerebro_nas.data._sources import rows_of
     from cerebro_nas.data._unischema import PetastormField
     from cerebro_nas.data._unischema import read_petastorm_schema
 
@@ -50,7 +50,7 @@ _HOMES = {
     "load_prepared": "_prepared",
     "prepare_data": "_prepare",
     "read_petastorm_schema": "_unischema",
-    "rows_of": "_rows",
+    "rows_of": "_sources",
     "source_digest": "_prepare",
 }
 

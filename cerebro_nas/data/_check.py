@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
 
-from cerebro_nas.data._rows import rows_of
+from cerebro_nas.data._sources import rows_of
 from cerebro_nas.data._types import Shapes
 from cerebro_nas.errors import DataError
 

@@ -22,7 +22,7 @@ from cerebro_nas.data._column import statistics_of
 from cerebro_nas.data._prepared import fingerprint
 from cerebro_nas.data._prepared import save_prepared
 from cerebro_nas.data._rows import Rows
-from cerebro_nas.data._rows import rows_of
+from cerebro_nas.data._sources import rows_of
 from cerebro_nas.data._stage import ColumnPart
 from cerebro_nas.data._stage import StagedPart
 from cerebro_nas.data._stage import StagePlan

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from cerebro_nas.data._description import from_plain
-from cerebro_nas.data._rows import rows_of
+from cerebro_nas.data._sources import rows_of
 from cerebro_nas.data._types import PreparedData
 from cerebro_nas.data._types import Shapes
 from cerebro_nas.data._types import plain_shapes

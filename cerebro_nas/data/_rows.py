@@ -6,7 +6,6 @@ from abc import ABC
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-from typing import Any
 
 if TYPE_CHECKING:
     from cerebro_nas.data._deal import Deal
@@ -52,12 +51,3 @@ class Rows(ABC):
     def schema_of(self, names: Sequence[str]) -> list[str]:
         """Names and types of the columns that a data set is made of."""
         return [f"{name}: {self.type_name(name)}" for name in names]
-
-
-def rows_of(data: Any) -> Rows:
-    """The rows of a DataFrame; rows are returned as they are."""
-    if isinstance(data, Rows):
-        return data
-    from cerebro_nas.data._spark_rows import SparkRows
-
-    return SparkRows(data)

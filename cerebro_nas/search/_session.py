@@ -301,6 +301,7 @@ def model_source(plan: SearchPlan) -> ModelSource:
         outputs=tuple(outputs),
         output_columns=tuple(f"{output.column}__output" for output in outputs),
         train_shards=sum(s.split == "train" for s in plan.prepared.shards),
+        fingerprint=plan.prepared.fingerprint,
     )
 
 

@@ -41,6 +41,8 @@ from cerebro_nas.worker._state import restore_state
 
 _RESIDENT_BYTES = 1 << 30
 _TIMED_BATCHES = 8
+# Nearly all variables are float32.
+_ITEM_BYTES = 4
 _OUT_OF_MEMORY = (tf.errors.ResourceExhaustedError, MemoryError)
 
 
@@ -61,6 +63,12 @@ class _Compiled:
     loop: Loop
     holds: tuple[str, int] | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of weights and of the optimizer's state; temporaries of its steps come on top."""
+        variables = (*self.model.variables, *self.model.optimizer.variables)
+        return sum(math.prod(variable.shape) * _ITEM_BYTES for variable in variables)
+
 
 class Engine:
     """Runs units.
@@ -71,7 +79,8 @@ class Engine:
     Args:
         search: what holds for all units.
         scratch: directory for decoded shards; `close` removes it.
-        max_models: compiled models kept; the least recently used goes first.
+        max_models: compiled models kept; the least recently used goes first, also where they take more than an eighth
+            of what the process may take.
         resident_bytes: bytes of shards kept in memory; a larger shard is streamed from disk in pieces. None: 1 GB, or a
             quarter of what the process may take where that is less.
     """
@@ -80,8 +89,10 @@ class Engine:
         self, search: SearchSpec, scratch: Path, *, max_models: int = 32, resident_bytes: int | None = None
     ) -> None:
         scratch.mkdir(parents=True, exist_ok=True)
+        allowed = allowed_memory_bytes()
         if resident_bytes is None:
-            resident_bytes = min(_RESIDENT_BYTES, allowed_memory_bytes() // 4)
+            resident_bytes = min(_RESIDENT_BYTES, allowed // 4)
+        self._model_bytes = allowed // 8
         self._search = search
         self._scratch = scratch
         self._max_models = max_models
@@ -203,9 +214,13 @@ class Engine:
             return self._compiled[key]
         compiled = self._build(spec, tensors)
         self._compiled[key] = compiled
-        while len(self._compiled) > self._max_models:
+        while len(self._compiled) > 1 and self._keeps_too_much():
             self._compiled.popitem(last=False)
         return compiled
+
+    def _keeps_too_much(self) -> bool:
+        kept = self._compiled.values()
+        return len(kept) > self._max_models or sum(compiled.nbytes for compiled in kept) > self._model_bytes
 
     def _build(self, spec: CandidateSpec, tensors: Tensors) -> _Compiled:
         try:

@@ -242,6 +242,18 @@ def test_the_least_recently_used_model_goes_first(search: SearchSpec, tmp_path: 
     assert engine.num_models == 1
 
 
+def test_large_models_go_sooner(search: SearchSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = _candidate("a", conv=False)
+    # Weights, moments of Adam, and the statistics of normalisation: room for one of them, or for two.
+    size = len(dump_state(build_model(small), {}))
+    for allowed, kept in ((8 * size, 1), (8 * 4 * size, 2)):
+        monkeypatch.setattr("cerebro_nas.worker._engine.allowed_memory_bytes", lambda allowed=allowed: allowed)
+        engine = Engine(search, tmp_path / str(allowed), resident_bytes=1 << 20)
+        _train(engine, small, 0, 0, 0)
+        _train(engine, _candidate("b", conv=False, schedule=True), 0, 0, 0)
+        assert engine.num_models == kept
+
+
 @pytest.mark.parametrize("damage", [lambda data: data[:-5], lambda data: b"", lambda data: bytes(100)])
 def test_damaged_bytes_are_refused(damage: Callable[[bytes], bytes]) -> None:
     model = build_model(_candidate(conv=False))
