@@ -94,6 +94,7 @@ def test_the_sides_take_turns_to_be_first(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_quick_run_searches_with_both_sides(tmp_path: Path) -> None:
     options = ("--quick", "--datasets", "table", "--sides", OURS.key, THEIRS.key, "--results", str(tmp_path))
     assert quality.run(parse(*options)) == 0
@@ -103,6 +104,6 @@ def test_a_quick_run_searches_with_both_sides(tmp_path: Path) -> None:
     ours, theirs = json.loads((tmp_path / "quality-searches.json").read_text())
     for found in (ours, theirs):
         assert [trial["status"] for trial in found["trials"]] == ["COMPLETED"] * 2
-        assert all(0.2 <= trial["score"] <= 1 for trial in found["trials"])
+        assert all(0.1 <= trial["score"] <= 1 for trial in found["trials"])
     names = [{name for trial in found["trials"] for name in trial["values"]} for found in (ours, theirs)]
     assert {"optimizer", "learning_rate", "structured_data_block_1/normalize"} <= names[0] & names[1]
