@@ -73,7 +73,13 @@ def _compiled(model: Any) -> dict[str, Any]:
             "`optimizer` and `loss` must be given where the model is not compiled. "
             "Received: optimizer=None, loss=None. Pass both, or compile the model."
         )
-    found = {name: keras.saving.deserialize_keras_object(config.get(name)) for name in _COMPILED}
+    try:
+        found = {name: keras.saving.deserialize_keras_object(config.get(name)) for name in _COMPILED}
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            "`model` must be compiled with what Keras itself has: workers are processes of their own, which import "
+            f"none of your code. Received: {error} Pass `optimizer`, `loss` and `metrics` of Keras."
+        ) from error
     if found["weighted_metrics"]:
         raise ConfigError(
             "`model` must be compiled with `metrics`: rows have no weights here. "

@@ -81,3 +81,13 @@ def test_weighted_metrics_are_not_dropped_in_silence() -> None:
     model.compile("sgd", "mse", weighted_metrics=["mae"])
     with pytest.raises(ConfigError, match="weighted_metrics"):
         SparkEstimator(model)
+
+
+def test_a_model_compiled_with_a_function_of_the_users_own() -> None:
+    def own(truth: Any, given: Any) -> Any:
+        return keras.ops.mean(truth - given)
+
+    model = _model()
+    model.compile("sgd", own)
+    with pytest.raises(ConfigError, match="`model` must be compiled with what Keras itself has.*own"):
+        SparkEstimator(model)
