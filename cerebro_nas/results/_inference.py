@@ -8,6 +8,8 @@ from __future__ import annotations
 import functools
 import io
 import math
+import os
+import sys
 from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -146,9 +148,20 @@ def load_cached(source: ModelSource, trial: str, name: str) -> keras.Model:
     from cerebro_nas.tracking import load_tensorflow
     from cerebro_nas.tracking import quiet_libraries
 
+    _keep_to_task()
     quiet_libraries()
     load_tensorflow()
     return source.load(trial, name)
+
+
+def _keep_to_task() -> None:
+    """In a task of Spark, use its cores and GPUs alone: each slot has a process, and each would take them all."""
+    context = sys.modules["pyspark"].TaskContext.get() if "pyspark" in sys.modules else None
+    if context is None:
+        return
+    gpus = context.resources().get("gpu")
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(context.cpus()))
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", ",".join(gpus.addresses) if gpus is not None else "-1")
 
 
 def feature_specs(source: ModelSource) -> list[ColumnSpec]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -146,6 +149,38 @@ def test_a_task_with_several_inputs_and_outputs() -> None:
     assert [part.shape for part in found] == [(3, 1), (3, 4)]
     for part, expected in zip(found, raw_outputs(model, rows, 2), strict=True):
         assert np.allclose(part, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("gpus", "visible"), [(None, "-1"), (["2", "3"], "2,3")])
+def test_a_task_keeps_to_what_it_was_given(
+    monkeypatch: pytest.MonkeyPatch, gpus: list[str] | None, visible: str
+) -> None:
+    resources = {} if gpus is None else {"gpu": SimpleNamespace(addresses=gpus)}
+    task = SimpleNamespace(cpus=lambda: 3, resources=lambda: resources)
+    context = SimpleNamespace(get=lambda: task)
+    monkeypatch.setitem(sys.modules, "pyspark", SimpleNamespace(TaskContext=context))
+    # Set and deleted, so that what the function sets is undone at the end.
+    for name in ("TF_NUM_INTRAOP_THREADS", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    _inference._keep_to_task()
+    assert (os.environ["TF_NUM_INTRAOP_THREADS"], os.environ["CUDA_VISIBLE_DEVICES"]) == ("3", visible)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    _inference._keep_to_task()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_a_driver_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch, loaded: bool) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    if loaded:
+        context = SimpleNamespace(get=lambda: None)
+        monkeypatch.setitem(sys.modules, "pyspark", SimpleNamespace(TaskContext=context))
+    else:
+        monkeypatch.delitem(sys.modules, "pyspark", raising=False)
+    _inference._keep_to_task()
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
 @pytest.mark.case(12)
