@@ -118,10 +118,15 @@ _HOMES = {
     "load_model": "cerebro_nas.results",
 }
 _BEHIND_KERAS = ("autokeras", "cerebro_nas.hypermodel")
+# Modules of AutoKeras that its users reach as attributes, `ak.blocks.GeneralBlock` say.
+_MODULES = (
+    *("adapters", "analysers", "blocks", "engine", "graph", "hyper_preprocessors", "keras_layers"),
+    *("nodes", "pipeline", "preprocessors", "utils"),
+)
 
 
 def __getattr__(name: str) -> object:
-    if name not in __all__:
+    if name not in __all__ and name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES.get(name, "autokeras")
     if home in _BEHIND_KERAS:

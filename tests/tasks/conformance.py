@@ -292,12 +292,13 @@ OTHERS = (
     Row("ExpandLastDim", "same", proof=_OBJECTS),
     Row("__version__", "different", "that of cerebro_nas"),
     *(
-        Row(name, "refused", "import it from `autokeras`, whose blocks these are")
+        Row(name, "same", "AutoKeras' own module", _OBJECTS)
         for name in (
-            *("adapters", "analysers", "auto_model", "blocks", "engine", "graph", "hyper_preprocessors"),
-            *("keras_layers", "nodes", "pipeline", "preprocessors", "utils"),
+            *("adapters", "analysers", "blocks", "engine", "graph", "hyper_preprocessors", "keras_layers", "nodes"),
+            *("pipeline", "preprocessors", "utils"),
         )
     ),
+    Row("auto_model", "refused", "its class is replaced; import it from `autokeras` if it is meant"),
     Row("tasks", "different", "our room of that name, with the same classes"),
     Row("tuners", "different", "our room of that name; AutoKeras' classes are names of `cerebro_nas` itself"),
 )
