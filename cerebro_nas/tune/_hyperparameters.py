@@ -92,7 +92,8 @@ class Range(Hyperparameter):
         elif self.whole:
             space.Int(name, int(self.low), int(self.high), step=int(self.step))
         else:
-            space.Float(name, self.low, self.high, step=self.step)
+            # KerasTuner counts the steps by rounding down, and would lose the last one of 0.05 to 0.45.
+            space.Float(name, self.low, self.high + self.step / 2, step=self.step)
 
     def value(self, raw: Any) -> Any:
         if self.step is None:

@@ -76,6 +76,14 @@ def test_several_outputs_report_under_their_names() -> None:
     assert {"loss", "kind_accuracy"} <= set(names)
 
 
+def test_keras_by_way_of_tensorflow_is_the_same_keras() -> None:
+    kit = pytest.importorskip("tensorflow").keras
+    model = kit.Sequential([kit.layers.Input((4,)), kit.layers.Dense(1, activation="sigmoid")])
+    metrics = ["acc", kit.metrics.AUC(name="area")]
+    found = SparkEstimator(model, optimizer=kit.optimizers.Adam(0.01), loss="binary_crossentropy", metrics=metrics)
+    assert set(rehearse(lambda params: found, {})[1]) == {"loss", "acc", "area"}
+
+
 def test_callbacks_are_rules(estimator: Make) -> None:
     found = _read(estimator(callbacks=[keras.callbacks.EarlyStopping(monitor="val_loss", patience=4)]))
     assert [(rule.monitor, rule.patience) for rule in found.rules] == [("val_loss", 4)]
@@ -175,7 +183,7 @@ def test_flat_lists_of_inputs_are_fine() -> None:
     assert [item.shape for item in candidate.inputs] == [(2,), (2,)]
 
 
-@pytest.mark.parametrize("layer", [keras.layers.Dense(3), keras.layers.BatchNormalization()])
+@pytest.mark.parametrize("layer", [keras.layers.Dense(3, name="one"), keras.layers.BatchNormalization(name="one")])
 def test_trained_weights_are_not_dropped_in_silence(layer: keras.layers.Layer) -> None:
     found = _layers(layer, keras.layers.Dense(1))
     found.model.compile("adam", "mse")

@@ -208,7 +208,9 @@ def test_several_inputs_outputs_and_weights(spark: SparkSession, tmp_path: Path)
         sample_weight_column="weight",
         verbose=0,
     )
-    result = found.fit(df)
+    found.prepare_data(df)
+    assert not (tmp_path / "runs" / "model_selection_random").exists()
+    result = found.fit_on_prepared_data()
     assert found.objective == "val_kind_accuracy"
     assert max(result.get_history()["val_kind_accuracy"]) > 0.8
     assert "val_price_rmse" in result.get_history()

@@ -21,6 +21,7 @@ from cerebro_nas.tune import hp_quniform
 from cerebro_nas.tune import hp_uniform
 from cerebro_nas.tune._hyperparameters import ParameterSpace
 from cerebro_nas.tuners import RandomOracle
+from cerebro_nas.tuners._enumerate import ordered_values
 
 DRAWS = 400
 
@@ -156,6 +157,16 @@ def test_any_range_of_whole_numbers_keeps_its_bounds(low: int, width: int, q: in
     (params,) = drawn({"x": hp_quniform(low, low + width, q)}, 1, seed)
     assert low <= params["x"] <= low + width
     assert params["x"] % q == 0
+
+
+@settings(max_examples=100)
+@given(st.integers(-40, 40), st.integers(1, 30), st.sampled_from([0.05, 0.1, 0.2, 0.3, 0.7, 1.1, 2.5]))
+def test_every_multiple_of_a_fraction_is_among_the_values(first: int, count: int, q: float) -> None:
+    multiples = [float(f"{number * q:.12g}") for number in range(first, first + count + 1)]
+    entry = hp_quniform(multiples[0], multiples[-1], q)
+    (hp,) = ParameterSpace({"x": entry}).space().space
+    assert sorted({entry.value(value) for value in ordered_values(hp)}) == multiples
+    assert [entry.value(hp.prob_to_value(place)) for place in (0.0, 1 - 1e-9)] == [multiples[0], multiples[-1]]
 
 
 @pytest.mark.parametrize("make", [hp_uniform, hp_loguniform, lambda a, b: hp_quniform(a, b, 1)])
