@@ -8,16 +8,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import autokeras
-import keras
 
 from cerebro_nas.errors import ConfigError
-from cerebro_nas.tasks._auto_model import AutoModel
+from cerebro_nas.tasks._task import Task
 from cerebro_nas.tasks._tuner import task_tuner
 
 _KINDS = ("categorical", "numerical")
 
 
-class _StructuredTask(AutoModel):
+class _StructuredTask(Task):
     def __init__(
         self,
         outputs: Any,
@@ -31,38 +30,6 @@ class _StructuredTask(AutoModel):
         node = autokeras.StructuredDataInput(column_names=self._column_names, column_types=self._column_types)
         super().__init__(node, outputs, **kwargs)
 
-    def fit(  # type: ignore[override]  # as in AutoKeras, `batch_size` has no place among the positional arguments
-        self,
-        x: Any = None,
-        y: Any = None,
-        epochs: int | None = None,
-        callbacks: Sequence[Any] | None = None,
-        validation_split: float = 0.2,
-        validation_data: Any = None,
-        **kwargs: Any,
-    ) -> keras.callbacks.History:
-        """Search for the best model; see `AutoModel.fit`.
-
-        Args:
-            x: rows of numbers and texts: an array of shape (n, columns), or a pandas frame.
-            y: labels.
-            epochs: see `AutoModel.fit`.
-            callbacks: see `AutoModel.fit`.
-            validation_split: see `AutoModel.fit`.
-            validation_data: see `AutoModel.fit`.
-            **kwargs: `batch_size`, `verbose` and others of `AutoModel.fit`.
-        """
-        self._check_columns(x)
-        return super().fit(
-            x=x,
-            y=y,
-            epochs=epochs,
-            callbacks=callbacks,
-            validation_split=validation_split,
-            validation_data=validation_data,
-            **kwargs,
-        )
-
     def predict(self, x: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # as in AutoKeras
         """Predict with the best model; see `AutoModel.predict`."""
         return super().predict(x=x, **kwargs)
@@ -71,7 +38,7 @@ class _StructuredTask(AutoModel):
         """Evaluate the best model; see `AutoModel.evaluate`."""
         return super().evaluate(x=x, y=y, **kwargs)
 
-    def _check_columns(self, x: Any) -> None:
+    def _check_rows(self, x: Any) -> None:
         """Refuse kinds of columns that the data has not."""
         types, names = self._column_types, self._column_names or list(getattr(x, "columns", ()))
         if types and not names:

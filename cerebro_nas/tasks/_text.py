@@ -3,50 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import autokeras
-import keras
 
-from cerebro_nas.tasks._auto_model import AutoModel
+from cerebro_nas.tasks._task import Task
 from cerebro_nas.tasks._tuner import task_tuner
 
 
-class _TextTask(AutoModel):
-    def fit(  # type: ignore[override]  # as in AutoKeras, `batch_size` has no place among the positional arguments
-        self,
-        x: Any = None,
-        y: Any = None,
-        epochs: int | None = None,
-        callbacks: Sequence[Any] | None = None,
-        validation_split: float = 0.2,
-        validation_data: Any = None,
-        **kwargs: Any,
-    ) -> keras.callbacks.History:
-        """Search for the best model; see `AutoModel.fit`.
-
-        Args:
-            x: texts, of shape (n,).
-            y: labels.
-            epochs: see `AutoModel.fit`.
-            callbacks: see `AutoModel.fit`.
-            validation_split: see `AutoModel.fit`.
-            validation_data: see `AutoModel.fit`.
-            **kwargs: `batch_size`, `verbose` and others of `AutoModel.fit`.
-        """
-        return super().fit(
-            x=x,
-            y=y,
-            epochs=epochs,
-            callbacks=callbacks,
-            validation_split=validation_split,
-            validation_data=validation_data,
-            **kwargs,
-        )
-
-
-class TextClassifier(_TextTask):
+class TextClassifier(Task):
     """Finds a model that tells classes of texts.
 
     Args:
@@ -97,7 +62,7 @@ class TextClassifier(_TextTask):
         )
 
 
-class TextRegressor(_TextTask):
+class TextRegressor(Task):
     """Finds a model that tells numbers from texts.
 
     Args:
