@@ -152,7 +152,7 @@ def main() -> int:
     model.tuner_bind(
         "greedy",
         hyperparameters=hyperparameters(),
-        objective="val_auc",
+        objective="val_AUC",
         max_trials=arguments.trials,
         exploration=0.3,
     )
