@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import threading
 import time
@@ -23,8 +22,8 @@ _PAUSE_S = 0.5
 
 def main() -> None:
     settings = json.loads(Path(sys.argv[1]).read_text())
-    # Processes that are started from here on, Spark's and the workers, inherit the limit.
-    resource.setrlimit(resource.RLIMIT_DATA, (settings["limit_bytes"], settings["limit_bytes"]))
+    # Processes that are started from here on, Spark's and the workers, are in the same group.
+    Path(settings["group"], "cgroup.procs").write_text(str(os.getpid()))
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     print(json.dumps(_measured(settings)))
 

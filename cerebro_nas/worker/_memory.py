@@ -11,8 +11,7 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _KEPT_BYTES = 128 << 20
 _LARGEST_BYTES = 32 << 20
-# Limits of the container, versions 2 and 1; a process without a limit finds "max" or a number beyond any memory.
-_CONTAINER = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 def keep_freed_memory() -> bool:
@@ -45,11 +44,28 @@ def allowed_memory_bytes() -> int:
         limit = resource.getrlimit(kind)[0]
         if limit != resource.RLIM_INFINITY:
             found.append(limit)
-    for path in map(Path, _CONTAINER):
-        text = path.read_text().strip() if path.exists() else ""
-        if text.isdigit():
-            found.append(int(text))
-    return min(found)
+    return min([*found, *_group_limits(Path("/proc/self/cgroup"), _CGROUPS)])
+
+
+def _group_limits(memberships: Path, root: Path) -> list[int]:
+    """Limits of the control groups that this process is in, and of those around them; containers are such groups."""
+    if not memberships.exists():
+        return []
+    found = []
+    for line in memberships.read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        # Version 2 has one tree for all controllers, version 1 one for each.
+        top, name = (root / "memory", "memory.limit_in_bytes") if controllers else (root, "memory.max")
+        group = top / path.lstrip("/")
+        for folder in (group, *group.parents):
+            text = (folder / name).read_text().strip() if (folder / name).exists() else ""
+            if text.isdigit():
+                found.append(int(text))
+            if folder == top:
+                break
+    return found
 
 
 def resident_memory_bytes() -> int:

@@ -3,8 +3,11 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from cerebro_nas.worker._memory import _group_limits
 
 _SCRIPT = """
 import resource, sys
@@ -42,3 +45,23 @@ print(before > 3 << 28, allowed_memory_bytes() == 3 << 28)
 def test_a_limit_of_the_process_says_how_much_memory_there_is(kind: str) -> None:
     done = subprocess.run([sys.executable, "-c", _LIMITED, kind], capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == ["True", "True"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("memberships", "files", "limits"),
+    [
+        ("0::/a/b\n", {"a/b/memory.max": "max", "a/memory.max": "700", "memory.max": "900"}, [700, 900]),
+        ("9:memory:/a\n8:cpu:/a\n0::/\n", {"memory/a/memory.limit_in_bytes": "5", "cpu/a/memory.max": "1"}, [5]),
+        ("0::/gone\n", {}, []),
+    ],
+)
+def test_limits_of_control_groups_around_the_process_are_found(
+    tmp_path: Path, memberships: str, files: dict[str, str], limits: list[int]
+) -> None:
+    (tmp_path / "self").write_text(memberships)
+    for name, text in files.items():
+        path = tmp_path / "root" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    assert _group_limits(tmp_path / "self", tmp_path / "root") == limits
+    assert _group_limits(tmp_path / "nothing", tmp_path / "root") == []
