@@ -119,10 +119,16 @@ def run(arguments: argparse.Namespace) -> int:
         for search in _searches(problem, rows, sides, seeds, arguments):
             print(f"{name}, seed {search.seed}, {search.side}: {search.best:.4f}, {search.seconds:.0f} s", flush=True)
             searches.append(search)
+            _keep(searches, arguments.out)
     show([scores(searches), verdicts(searches)], arguments.out, "quality")
-    plain = [vars(search) for search in searches]
-    (arguments.out / "quality-searches.json").write_text(json.dumps(plain, indent=1) + "\n")
     return 0
+
+
+def _keep(searches: Sequence[Search], folder: Path) -> None:
+    """Write down all trials after every search: a run takes long, and may be interrupted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plain = [vars(search) for search in searches]
+    (folder / "quality-searches.json").write_text(json.dumps(plain, indent=1) + "\n")
 
 
 def _searches(
