@@ -17,6 +17,7 @@ from cerebro_nas.hypermodel import HyperHyperModel
 from cerebro_nas.hypermodel import refit
 from cerebro_nas.tasks._course import Course
 from cerebro_nas.tasks._course import history_of
+from cerebro_nas.tasks._data import as_numbers
 from cerebro_nas.tasks._data import checked
 from cerebro_nas.tasks._data import is_spark
 from cerebro_nas.tasks._data import single
@@ -284,8 +285,7 @@ class AutoModel:
         search.check_verbose(verbose)
         if is_spark(x):
             return self._model.predict(x, batch_size)
-        tables = checked(x, self._input_names, "x")
-        found = self._model.predict(single(tables), batch_size)
+        found = self._model.predict(self._rows(x), batch_size)
         if self._labels is None:
             return found
         several = found if len(self._heads) > 1 else [found]
@@ -311,7 +311,7 @@ class AutoModel:
         extra = _read(kwargs, _KERAS_CALL, ("return_dict",), "evaluate")
         search.check_verbose(verbose)
         if not is_spark(x):
-            x = single(checked(x, self._input_names, "x"))
+            x = self._rows(x)
             y = single(checked(y, self._head_names, "y"))
         found: dict[str, float] = self._model.evaluate(x, y, batch_size, return_dict=True)
         if extra.get("return_dict"):
@@ -339,6 +339,11 @@ class AutoModel:
     @property
     def _head_names(self) -> list[str]:
         return [head.name for head in self._heads]
+
+    def _rows(self, x: Any) -> Any:
+        """Arrays and frames to predict on, as the model takes them."""
+        tables = checked(x, self._input_names, "x")
+        return single([as_numbers(node, table) for node, table in zip(self.inputs, tables, strict=True)])
 
     def _place(self, metric: str) -> tuple[int, int]:
         """Where a metric stands in what Keras returns: the loss, each head's loss, each head's metrics."""

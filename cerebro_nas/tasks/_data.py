@@ -71,6 +71,19 @@ def split(tables: Sequence[Any], fraction: float) -> tuple[list[Any], list[Any]]
     return [_rows(table, slice(first)) for table in tables], [_rows(table, slice(first, None)) for table in tables]
 
 
+def as_numbers(node: Any, table: Any) -> Any:
+    """A table of numbers that are written as text or are objects, as numbers; any other as it is.
+
+    Args:
+        node: the input that it is for.
+        table: rows.
+    """
+    kinds = set((getattr(node, "column_types", None) or {}).values())
+    if kinds == {"numerical"} and isinstance(table, np.ndarray) and table.dtype.kind in "OUS":
+        return table.astype(np.float32)
+    return table
+
+
 def single(tables: Sequence[Any]) -> Any:
     """The only one of them, or all."""
     return tables[0] if len(tables) == 1 else list(tables)

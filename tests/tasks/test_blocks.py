@@ -185,8 +185,11 @@ class Trained:
         engine.close()
 
 
+HEAVY = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
 @pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=pytest.mark.slow if case.heavy else (), id=str(case)) for case in CASES]
+    "case", [pytest.param(case, marks=HEAVY if case.heavy else (), id=str(case)) for case in CASES]
 )
 def test_it_builds_trains_and_exports(case: Case, tmp_path: Path) -> None:
     trained = Trained(case, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from autokeras.utils.data_utils import split_dataset
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.tasks._data import as_numbers
 from cerebro_nas.tasks._data import checked
 from cerebro_nas.tasks._data import is_spark
 from cerebro_nas.tasks._data import split
@@ -74,6 +76,17 @@ def test_rows_are_split_as_autokeras_splits_them(rows: int, fraction: float) -> 
 def test_a_row_alone_cannot_be_split() -> None:
     with pytest.raises(ConfigError, match="at least 2 rows"):
         split([np.zeros(1)], 0.2)
+
+
+def test_numbers_that_are_written_as_text_are_numbers() -> None:
+    node = SimpleNamespace(column_types={"a": "numerical", "b": "numerical"})
+    found = as_numbers(node, np.array([["1", "2.5"]]))
+    np.testing.assert_array_equal(found, np.array([[1, 2.5]], np.float32))
+    assert as_numbers(node, np.array([[1, 2.5]], dtype=object)).dtype == np.float32
+    mixed = SimpleNamespace(column_types={"a": "numerical", "b": "categorical"})
+    for other in (mixed, SimpleNamespace(column_types=None), SimpleNamespace()):
+        table = np.array([["1", "2"]])
+        assert as_numbers(other, table) is table
 
 
 def test_arrays_are_not_spark() -> None:
