@@ -116,7 +116,8 @@ def baseline(train: DataFrame, test: DataFrame) -> DataFrame:
     from pyspark.sql import functions as F
 
     hasher = FeatureHasher(inputCols=[*NUMBERS, *CATEGORIES], outputCol="features", numFeatures=HASHES)
-    linear = LogisticRegression(maxIter=30, regParam=0.005)
+    # Standardised, values that are seen once would count most.
+    linear = LogisticRegression(maxIter=50, regParam=0.001, standardization=False)
     found = Pipeline(stages=[hasher, linear]).fit(train).transform(test)
     return found.withColumn("score", vector_to_array(F.col("probability"))[1])
 
