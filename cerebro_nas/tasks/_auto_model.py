@@ -302,8 +302,8 @@ class AutoModel:
             **kwargs: `return_dict=True` gives a dict by name.
 
         Returns:
-            `[loss, metric, ...]`, of several heads their losses and then their metrics; or the loss alone where there
-            are no metrics.
+            `[loss, metric, ...]` in the order of Keras: of several heads their losses, and then their metrics by name.
+            The loss alone where there are no metrics.
 
         Raises:
             ConfigError: an argument cannot be used.
@@ -345,13 +345,16 @@ class AutoModel:
         tables = checked(x, self._input_names, "x")
         return single([as_numbers(node, table) for node, table in zip(self.inputs, tables, strict=True)])
 
-    def _place(self, metric: str) -> tuple[int, int]:
-        """Where a metric stands in what Keras returns: the loss, each head's loss, each head's metrics."""
+    def _place(self, metric: str) -> tuple[int, int, str]:
+        """Where a metric stands in the list that Keras returns."""
         if metric == "loss":
-            return 0, 0
-        names = self._head_names
-        head = next((number for number, name in enumerate(names) if metric.startswith(f"{name}_")), 0)
-        return (1 if metric == f"{names[head]}_loss" else 2), head
+            return 0, 0, ""
+        if len(self._heads) == 1:
+            # In the order in which they were given.
+            names = [str(getattr(given, "name", given)) for given in self._heads[0].metrics]
+            return 2, names.index(metric) if metric in names else len(names), metric
+        losses = [f"{name}_loss" for name in self._head_names]
+        return (1, losses.index(metric), "") if metric in losses else (2, 0, metric)
 
     def _array_feed(self, x: Any, y: Any, validation_split: float, validation_data: Any) -> dict[str, Any]:
         inputs, labels = checked(x, self._input_names, "x"), checked(y, self._head_names, "y")

@@ -168,8 +168,8 @@ AUTO_MODEL = (
         "`multi_label=True` every label above 0.5, where AutoKeras gives one label a row. Of a DataFrame a DataFrame",
         "tasks/test_labels.py::test_classes_come_back_as_text",
     ),
-    Row("AutoModel.evaluate", "same", "the loss, each head's loss, each head's metrics; a lone loss as a number",
-        "tasks/test_auto_model.py::test_metrics_come_in_the_order_of_keras"),
+    Row("AutoModel.evaluate", "same", "in the order of Keras; a lone loss as a number",
+        "tasks/test_auto_model.py::test_that_order_is_the_one_of_keras_itself"),
     Row(
         "AutoModel.export_model",
         "different",

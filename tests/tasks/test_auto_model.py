@@ -253,8 +253,24 @@ def test_metrics_come_in_the_order_of_keras(fitted: ak.AutoModel) -> None:
     found = fitted.evaluate([X, _frame()], [WORDS, Y], verbose=0)
     named = fitted.evaluate([X, _frame()], [WORDS, Y], return_dict=True)
     assert list(found) == [
-        named[name] for name in ("loss", "word_loss", "number_loss", "word_accuracy", "number_mean_squared_error")
+        named[name] for name in ("loss", "word_loss", "number_loss", "number_mean_squared_error", "word_accuracy")
     ]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_that_order_is_the_one_of_keras_itself(count: int, tmp_path: Path) -> None:
+    heads = [ak.RegressionHead(name="one", metrics=["mse", "mae"]), ak.RegressionHead(name="alike", metrics=["mae"])]
+    node = ak.Input()
+    outputs = [head(node) for head in heads[:count]]
+    ours = ak.AutoModel(node, outputs, directory=tmp_path)
+    entry = keras.Input((4,))
+    model = keras.Model(entry, [keras.layers.Dense(1, name=head.name)(entry) for head in heads[:count]])
+    model.compile(loss=["mse"] * count, metrics=[["mse", "mae"], ["mae"]][:count])
+    labels = [Y.reshape(-1, 1) * (1 + number) for number in range(count)]
+    expected = model.evaluate(X, labels, verbose=0)
+    named = model.evaluate(X, labels, verbose=0, return_dict=True)
+    assert len(set(expected)) > 1
+    assert [named[name] for name in sorted(named, key=ours._place)] == expected
 
 
 def test_the_model_has_been_trained_on_all_rows(fitted: ak.AutoModel, tmp_path: Path) -> None:
