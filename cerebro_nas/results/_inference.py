@@ -66,7 +66,7 @@ def transform(df: DataFrame, source: ModelSource, trial: str, name: str) -> Data
     predict.__annotations__ = {"batches": given, "return": Iterator[pd.DataFrame]}
     # The stubs know no iterator that gives structs.
     udf = pandas_udf(predict, struct)  # type: ignore[call-overload]
-    found = df.withColumn("__found", udf(*[_plain(df, spec.name) for spec in specs]))
+    found = df.withColumn("__found", udf(*[_narrow(df, spec) for spec in specs]))
     for number, output in enumerate(source.outputs):
         found = found.withColumn(source.output_columns[number], F.col(f"__found.output_{number}"))
         found = found.withColumn(f"{output.column}__prediction", F.col(f"__found.prediction_{number}"))
@@ -250,6 +250,15 @@ def _plain(df: DataFrame, name: str) -> Column:
     from pyspark.ml.functions import vector_to_array
 
     return vector_to_array(column)
+
+
+def _narrow(df: DataFrame, spec: ColumnSpec) -> Column:
+    """What `_plain` gives, in single precision where that is what the model takes: half as much goes through Arrow."""
+    column, kind = _plain(df, spec.name), df.schema[spec.name].dataType
+    if spec.encoder is not None or not spec.shape or spec.dtype not in ("float32", "uint8"):
+        return column
+    is_vector = type(kind).__name__ == "VectorUDT"
+    return column.cast("array<float>") if is_vector or kind.simpleString() == "array<double>" else column
 
 
 def _predictions(model: keras.Model, source: ModelSource, columns: dict[str, NDArray[Any]]) -> pd.DataFrame:

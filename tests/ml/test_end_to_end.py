@@ -66,15 +66,17 @@ def table(spark: SparkSession) -> DataFrame:
     rows = []
     for number in range(200):
         x, y = (number % 20 - 9.5) / 5, (number // 20 - 4.5) / 3
-        rows.append((number, x, y, "up" if x + y > 0 else "down", 1.0 + number % 2, number % 10 == 0))
-    return spark.createDataFrame(rows, "id int, x double, y double, way string, weight double, checked boolean")
+        side = "left" if x < 0 else "right"
+        rows.append((number, x, y, side, "up" if x + y > 0 else "down", 1.0 + number % 2, number % 10 == 0))
+    types = "id int, x double, y double, side string, way string, weight double, checked boolean"
+    return spark.createDataFrame(rows, types)
 
 
 def test_fitted_saved_and_loaded_elsewhere(table: DataFrame, tmp_path: Path) -> None:
     store = tmp_path / "store"
     estimator = HyperHyperEstimator(
         task="StructuredDataClassifier",
-        featuresCols=["x", "y"],
+        featuresCols=["x", "side", "y"],
         labelCol="way",
         weightCol="weight",
         validationIndicatorCol="checked",

@@ -276,6 +276,8 @@ def test_the_model_has_the_uid_and_columns_of_the_estimator(quick: Any, frame: D
     assert sorted(params.getMaxTrials() for params in quick[1:]) == [1, 2]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_cross_validation(quick: Any, frame: DataFrame, tmp_path: Path) -> None:
     estimator = HyperHyperEstimator(task="StructuredDataClassifier")
     grid = ParamGridBuilder().addGrid(estimator.tuner, ["random", "tpe"]).build()
@@ -294,6 +296,7 @@ def test_cross_validation(quick: Any, frame: DataFrame, tmp_path: Path) -> None:
     assert _evaluator().evaluate(again.transform(frame)) == _evaluator().evaluate(found.transform(frame))
 
 
+@pytest.mark.timeout(300)
 def test_train_validation_split(quick: Any, frame: DataFrame) -> None:
     estimator = HyperHyperEstimator(task="StructuredDataClassifier")
     grid = ParamGridBuilder().addGrid(estimator.maxTrials, [1, 2]).build()

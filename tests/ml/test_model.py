@@ -80,6 +80,7 @@ def test_columns_are_named_in_the_order_of_training(make_packed: MakePacked) -> 
 
 
 @pytest.mark.spark
+@pytest.mark.timeout(300)  # the first to start Spark's Python workers, which load TensorFlow
 def test_string_labels(make_packed: MakePacked, spark: SparkSession, rows: Any) -> None:
     packed = make_packed("onehot", TEXTS)
     model = HyperHyperEstimatorModel(packed)
