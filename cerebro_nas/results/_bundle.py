@@ -84,6 +84,7 @@ class ModelSource:
         output_columns: names of the raw output columns that `transform` adds.
         train_shards: train units of an epoch, so that epochs can be turned into generations.
         batch_size: rows per prediction step.
+        imports: modules of the user's that register losses, metrics or layers with Keras, each with its folder.
         fingerprint: of the data that the models were trained on; empty if it is unknown.
     """
 
@@ -94,6 +95,7 @@ class ModelSource:
     train_shards: int
     batch_size: int = 256
     fingerprint: str = ""
+    imports: tuple[tuple[str, str], ...] = ()
 
     def with_output_columns(self, names: Sequence[str]) -> ModelSource:
         """Return the same source with other names for the output columns."""
@@ -111,8 +113,10 @@ class ModelSource:
     def load(self, trial: str, name: str) -> keras.Model:
         """Build the model of a trial, compiled, with the state that the store calls `name`."""
         from cerebro_nas.worker import build_model
+        from cerebro_nas.worker import import_user_modules
         from cerebro_nas.worker import restore_state
 
+        import_user_modules(self.imports)
         states = StateFiles(self.states_url)
         try:
             spec = CandidateSpec.from_json(states.read_spec(trial))

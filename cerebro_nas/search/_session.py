@@ -41,6 +41,7 @@ from cerebro_nas.tracking import save_schedule
 from cerebro_nas.tuners import MEASURES
 from cerebro_nas.tuners import objectives_of
 from cerebro_nas.worker import SearchSpec
+from cerebro_nas.worker import user_modules
 
 if TYPE_CHECKING:
     import keras_tuner
@@ -131,6 +132,7 @@ def search_spec(plan: SearchPlan) -> SearchSpec:
         seed=plan.seed,
         batch_size=plan.batch_size,
         weights=prepared.weights,
+        imports=user_modules(),
     )
 
 
@@ -302,6 +304,7 @@ def model_source(plan: SearchPlan) -> ModelSource:
         output_columns=tuple(f"{output.column}__output" for output in outputs),
         train_shards=sum(s.split == "train" for s in plan.prepared.shards),
         fingerprint=plan.prepared.fingerprint,
+        imports=user_modules(),
     )
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
 
 import keras
 
 from cerebro_nas.errors import BuildError
+from cerebro_nas.errors import ConfigError
+from cerebro_nas.worker import main_objects
 
 
 def architecture_text(model: keras.Model) -> str:
@@ -34,4 +39,37 @@ def check_size(parameters: int, flops: int, *, max_model_size: int | None, max_f
             f"The candidate has {parameters:,} parameters, more than max_model_size={max_model_size:,}.",
             reason="oversized",
             parameters=parameters,
+        )
+
+
+def serialised(item: Any, serialise: Callable[[Any], Any]) -> Any:
+    """A loss or a metric as plain values.
+
+    Args:
+        item: a name, a function or an object.
+        serialise: Keras' function for objects of the kind.
+    """
+    if isinstance(item, str):
+        return item
+    if isinstance(item, FunctionType) and item.__module__.startswith("keras."):
+        # Of its own functions, Keras' metrics read no other form than the name.
+        return item.__name__
+    return serialise(item)
+
+
+def refuse_objects_of_main(text: str) -> None:
+    """Refuse what the script itself has registered with Keras: workers and executors could not import it.
+
+    Args:
+        text: JSON of a model, losses or metrics.
+
+    Raises:
+        ConfigError: there is such a loss, metric or layer in it.
+    """
+    used = sorted(name for name in main_objects() if json.dumps(name) in text)
+    if used:
+        raise ConfigError(
+            "Losses, metrics and layers of your own must be in a module that workers can import. "
+            f"Received: {', '.join(used)}, defined in the script or notebook itself. Move the definition, with "
+            "`keras.saving.register_keras_serializable`, to a file beside it, and import that."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from cerebro_nas.search_space import _io
 from cerebro_nas.search_space._adapted import Adapter
 from cerebro_nas.search_space._built import architecture_text
 from cerebro_nas.search_space._built import check_size
+from cerebro_nas.search_space._built import refuse_objects_of_main
+from cerebro_nas.search_space._built import serialised
 from cerebro_nas.search_space._class_weights import with_class_weights
 from cerebro_nas.search_space._columns import InputInfo
 from cerebro_nas.search_space._columns import Layout
@@ -140,6 +143,7 @@ class SearchSpace:
                 for head, column in zip(self._heads, prepared.labels, strict=True)
             ]
             self._targets = with_class_weights(self._targets, class_weight, known)
+        refuse_objects_of_main(json.dumps([self._losses(), self._metrics()]))
         # The rows are those of the training split already.
         self._graph.set_fit_args(0, epochs)
         self._features = features
@@ -203,27 +207,35 @@ class SearchSpace:
         Raises:
             BuildError: `reason="invalid_graph"` if Keras refuses the architecture, `"oversized"` if it has more than
                 `max_model_size` parameters or `max_flops` operations.
+            ConfigError: it has a loss, metric or layer that no other process could import.
         """
         data = self._adapter_of_data()
         with _adapter.fresh_session():
             model = self._model(_completed(hp))
             parameters, flops = int(model.count_params()), count_flops(model)
             check_size(parameters, flops, max_model_size=self.max_model_size, max_flops=self.max_flops)
-            return CandidateSpec(
+            spec = CandidateSpec(
                 trial=trial,
                 model=architecture_text(model),
                 optimizer=keras.optimizers.serialize(model.optimizer),
-                loss=tuple(_serialised(head.loss, keras.losses.serialize) for head in self._heads),
-                metrics=tuple(
-                    tuple(_serialised(metric, keras.metrics.serialize) for metric in head.metrics)
-                    for head in self._heads
-                ),
+                loss=self._losses(),
+                metrics=self._metrics(),
                 adapted=data.adapted(model),
                 seed=self.seed if seed is None else seed,
                 parameters=parameters,
                 flops=flops,
                 batch_size=int(hp.values.get(BATCH_SIZE, 0)),
             )
+        refuse_objects_of_main(spec.model)
+        return spec
+
+    def _losses(self) -> tuple[Any, ...]:
+        return tuple(serialised(head.loss, keras.losses.serialize) for head in self._heads)
+
+    def _metrics(self) -> tuple[tuple[Any, ...], ...]:
+        return tuple(
+            tuple(serialised(metric, keras.metrics.serialize) for metric in head.metrics) for head in self._heads
+        )
 
     def _probe(self, hp: keras_tuner.HyperParameters) -> None:
         with _adapter.fresh_session():
@@ -292,7 +304,3 @@ def _completed(hp: keras_tuner.HyperParameters) -> keras_tuner.HyperParameters:
         if copy.is_active(entry):
             copy.values.setdefault(entry.name, entry.default)
     return copy
-
-
-def _serialised(item: Any, serialise: Any) -> Any:
-    return item if isinstance(item, str) else serialise(item)

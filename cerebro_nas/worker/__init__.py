@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from cerebro_nas.worker._model import build_model
     from cerebro_nas.worker._state import dump_state
     from cerebro_nas.worker._state import restore_state
+    from cerebro_nas.worker._user_modules import import_user_modules
+    from cerebro_nas.worker._user_modules import main_objects
+    from cerebro_nas.worker._user_modules import user_modules
 
 __all__ = [
     "CUSTOM_OBJECTS",
@@ -49,10 +52,13 @@ __all__ = [
     "dump_state",
     "encode_column",
     "image_shape",
+    "import_user_modules",
     "is_encoder",
+    "main_objects",
     "parse_json",
     "restore_state",
     "tokenize",
+    "user_modules",
 ]
 
 _HOMES = {
@@ -66,8 +72,11 @@ _HOMES = {
     "dump_state": "_state",
     "encode_column": "_encode",
     "image_shape": "_images",
+    "import_user_modules": "_user_modules",
+    "main_objects": "_user_modules",
     "restore_state": "_state",
     "tokenize": "_encode",
+    "user_modules": "_user_modules",
 }
 
 

@@ -43,6 +43,7 @@ from cerebro_nas.worker._imports import left_out
 from cerebro_nas.worker._memory import keep_freed_memory
 from cerebro_nas.worker._memory import resident_memory_bytes
 from cerebro_nas.worker._spec import SearchSpec
+from cerebro_nas.worker._user_modules import import_user_modules
 from cerebro_nas.worker.link import DriverLink
 from cerebro_nas.worker.link import Peers
 from cerebro_nas.worker.link import Secret
@@ -162,6 +163,7 @@ class _Worker:
         search = self._join(hello)
         self._thread(self._beat)
         self._open_store(search)
+        import_user_modules(search.imports)
         self._engine = engine_class(search, Path(config.scratch))
         self._thread(self._listen)
         while True:

@@ -72,6 +72,7 @@ class SearchSpec:
         threads: threads per worker (intra-op; inter-op is 1).
         checkpoint: write every generation to the store (asynchronously).
         weights: the column of sample weights, by which losses and weighted metrics are multiplied, or None.
+        imports: modules of the user's that register losses, metrics or layers with Keras, each with its folder.
     """
 
     data_url: str
@@ -85,6 +86,7 @@ class SearchSpec:
     threads: int = 1
     checkpoint: bool = True
     weights: ColumnSpec | None = None
+    imports: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> str:
         """Serialise; `from_json` is the inverse."""
@@ -98,7 +100,7 @@ class SearchSpec:
             ValueError: it is no such text; the message names the part that is not.
         """
         plain = parse_json(text)
-        raw = _object({"weights": None, **plain} if isinstance(plain, dict) else plain, _SEARCH, "a search")
+        raw = _object({**_LATER, **plain} if isinstance(plain, dict) else plain, _SEARCH, "a search")
         return cls(
             **{
                 **raw,
@@ -107,6 +109,7 @@ class SearchSpec:
                 "labels": tuple(_column(c) for c in raw["labels"]),
                 "targets": tuple(raw["targets"]),
                 "weights": None if raw["weights"] is None else _column(raw["weights"]),
+                "imports": tuple((name, folder) for name, folder in raw["imports"]),
             }
         )
 
@@ -211,6 +214,10 @@ def is_encoder(value: Any) -> bool:
     return all(fits(value[name]) for name, fits in _ENCODERS[kind].items())
 
 
+def _is_pair_of_texts(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(text, str) for text in value)
+
+
 def _are_distinct_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(text, str) for text in value) and len(set(value)) == len(value)
 
@@ -249,7 +256,10 @@ _SEARCH: _Fields = {
     "threads": _is_count,
     "checkpoint": _is(bool),
     "weights": lambda value: value is None or isinstance(value, dict),
+    "imports": lambda value: isinstance(value, list) and all(_is_pair_of_texts(item) for item in value),
 }
+# What the specifications of earlier versions lack.
+_LATER: Mapping[str, Any] = {"weights": None, "imports": []}
 _CANDIDATE: _Fields = {
     "trial": _is(str),
     "model": _is(str),
