@@ -124,6 +124,8 @@ def test_clicks(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.spark
 @pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # Spark's own
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 def test_the_click_table_has_the_shape_it_says(spark: SparkSession) -> None:
     from pyspark.sql import functions as F
 
