@@ -16,6 +16,7 @@ from cerebro_nas.hypermodel._fixed_arch import architecture_of
 from cerebro_nas.hypermodel._fixed_arch import check_arguments
 from cerebro_nas.hypermodel._fixed_arch import settings_of_one
 from cerebro_nas.hypermodel._fixed_arch import space_of_one
+from cerebro_nas.hypermodel._refit import refit
 from cerebro_nas.hypermodel._searching import Searching
 from cerebro_nas.hypermodel._searching import seed_of
 from cerebro_nas.results import ModelSelectionResult
@@ -297,7 +298,7 @@ class HyperHyperModel(Searching):
                 f"Received: {', '.join(given) or 'none of them'}. Pass `df`, or both `x=` and `y=`."
             )
         bound = self._bound("fit")
-        self._resources = self._bound_resources
+        self._resources = self._bound_resources or bound
         if x is None:
             if validation_data is not None or sample_weight is not None:
                 raise ConfigError(
@@ -306,7 +307,7 @@ class HyperHyperModel(Searching):
                 )
             return df, None
         arrays = rows_of_arrays(x, y, self._space.inputs, self._space.head_names, validation_data, sample_weight)
-        self._resources = arrays.resources(self._bound_resources or bound)
+        self._resources = arrays.resources(self._resources)
         return arrays.rows, arrays.shapes or None
 
     def fit_on_prepared_data(
@@ -357,7 +358,7 @@ class HyperHyperModel(Searching):
 
     def fixed_arch_search(
         self,
-        df: DataFrame,
+        df: DataFrame | None = None,
         optimizer: Sequence[str] | None = None,
         learning_rate: Sequence[float] | None = None,
         batch_size: Sequence[int] | None = None,
@@ -366,6 +367,10 @@ class HyperHyperModel(Searching):
         callbacks: Sequence[Any] | None = None,
         verbose: Any = None,
         input_shape: InputShape = None,
+        *,
+        x: Any = None,
+        y: Any = None,
+        validation_data: Any = None,
     ) -> ModelSelectionResult:
         """Take one architecture, and try every combination of optimizer, learning rate and batch size on it.
 
@@ -383,6 +388,9 @@ class HyperHyperModel(Searching):
             callbacks: see `fit`.
             verbose: see `fit`.
             input_shape: see `fit`.
+            x: see `fit`.
+            y: see `fit`.
+            validation_data: see `fit`.
 
         Raises:
             ConfigError: an argument cannot be used.
@@ -394,33 +402,77 @@ class HyperHyperModel(Searching):
         arguments = search.make_fit_arguments(batch_size=32, epochs=epochs, input_shape=input_shape)
         search.split_callbacks(callbacks, arguments.patience)
         if self._prepared is None:
-            self.sys_setup(df, input_shape=input_shape, epochs=arguments.epochs)
+            self.sys_setup(df, input_shape, epochs=arguments.epochs, x=x, y=y, validation_data=validation_data)
         before, found = self._settings, self._result
         known = self._space.explore(before.hyperparameters)
         values = architecture_of(known, architecture, found, self._seed, shown)
         overrides, count = space_of_one(self._space, known, values, choices)
         self._settings = settings_of_one(before, self._objective(before), overrides, count)
         try:
-            return self.fit(df, 32, epochs, callbacks, verbose, input_shape)
+            return self.fit(df, 32, epochs, callbacks, verbose, input_shape, x=x, y=y, validation_data=validation_data)
         finally:
             # Where it was interrupted, the last search is still the one whose architecture it took.
             self._settings, self._result = before, self._result or found
 
-    def sys_setup(self, df: DataFrame, input_shape: InputShape = None, batch_size: int = 32, epochs: int = 1) -> None:
-        """Prepare the data and the search space without training; `fit_on_prepared_data` goes on from there."""
-        arguments = search.make_fit_arguments(batch_size=batch_size, epochs=epochs, input_shape=input_shape)
-        self._check_data(df, arguments)
+    def sys_setup(
+        self,
+        df: DataFrame | None = None,
+        input_shape: InputShape = None,
+        batch_size: int = 32,
+        epochs: int = 1,
+        *,
+        x: Any = None,
+        y: Any = None,
+        validation_data: Any = None,
+    ) -> None:
+        """Prepare the data and the search space without training; `fit_on_prepared_data` goes on from there.
+
+        The arguments are those of `fit`.
+        """
+        data, shapes = self._rows(df, x, y, validation_data, None)
+        arguments = search.make_fit_arguments(batch_size=batch_size, epochs=epochs, input_shape=input_shape or shapes)
+        self._check_data(data, arguments)
         with self._claim() as claim:
-            self._prepare(df, arguments, claim.session)
+            self._prepare(data, arguments, claim.session)
         self._configure(arguments)
         space = self._space.explore(self._settings.hyperparameters)
         self._tuner = self._make_tuner(self._settings, space, None, arguments.epochs)
 
-    def test_tuner_space(self, df: DataFrame, input_shape: InputShape = None) -> keras_tuner.HyperParameters:
+    def test_tuner_space(
+        self, df: DataFrame | None = None, input_shape: InputShape = None, *, x: Any = None, y: Any = None
+    ) -> keras_tuner.HyperParameters:
         """Print the search space as it is for this data, without training, and return it."""
-        self.sys_setup(df, input_shape=input_shape)
+        self.sys_setup(df, input_shape, x=x, y=y)
         self.tuner.search_space_summary()
         return self.tuner.oracle.get_space()
+
+    def refit(
+        self,
+        epochs: int | None = None,
+        batch_size: int = 32,
+        all_rows: bool = True,
+        class_weight: Mapping[Any, float] | None = None,
+        verbose: Any = None,
+    ) -> ModelSelectionResult:
+        """Train the best configuration of the last search anew, on training and validation rows, as AutoKeras does.
+
+        It is a search of its own with one candidate, named like this one with `_refit` behind; where it breaks off, the
+        same call goes on with it. `result` is then that of it, with the weights of the last epoch.
+
+        Args:
+            epochs: how many; None: as many as the best model was trained for.
+            batch_size: rows per step.
+            all_rows: False trains on the training rows alone.
+            class_weight: see `fit`.
+            verbose: see `fit`.
+
+        Raises:
+            ConfigError: there was no search.
+            SearchAborted: the configuration could not be trained.
+        """
+        return refit(
+            self, epochs=epochs, batch_size=batch_size, all_rows=all_rows, class_weight=class_weight, verbose=verbose
+        )
 
     def __repr__(self) -> str:
         bound = "bound" if self._resources is not None else "not bound"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 EPOCHS = "epochs"
 """A metric that counts epochs: a search keeps the state of the best epoch, and by it the last one is the best."""
 
-_KEPT = ("directory", "overwrite", "seed", "visit_order", "unit_timeout", "hyperparameters")
+_KEPT = ("directory", "overwrite", "seed", "visit_order", "unit_timeout")
 # KerasTuner's own oracles note their brackets among the values.
 _NOTES = "tuner/"
 
@@ -114,7 +114,9 @@ class _Refit(Searching):
     def __init__(self, of: Searching, values: dict[str, Any], all_rows: bool, overwrite: bool = False) -> None:
         given = {name: of._settings.values[name] for name in _KEPT if name in of._settings.values}
         given |= {"overwrite": True} if overwrite else {}
-        super().__init__(of._space, search.Settings(given, {"initial_hps": [values]}))
+        super().__init__(of._space, search.Settings(given))
+        # Not as a first proposal: a value may be none of the graph's own, where that search had others.
+        self._settings.update(hyperparameters=_fixed(of._space, values))
         self._settings.update(project_name=f"{of.project_name}_refit", tuner="random", max_trials=1)
         resources, prepared = of._bound("refit"), of._prepared
         self._resources = replace(resources, backend=cast("Backend", _Counting(resources.backend)))
@@ -147,6 +149,19 @@ class _Refit(Searching):
     ) -> SearchPlan:
         plan = super()._plan(claim, arguments, rules, logdirs, verbose)
         return replace(plan, space=cast("SearchSpace", _Naming(plan.space)))
+
+
+def _fixed(space: SearchSpace, values: Mapping[str, Any]) -> keras_tuner.HyperParameters:
+    """Entries that leave nothing free."""
+    import keras_tuner
+
+    entries, kept = keras_tuner.HyperParameters(), keras_tuner.HyperParameters()
+    for name, value in values.items():
+        entries.Fixed(name, value)
+    # Values may be noted of parts that this architecture does not have: of three layers' units one has but the first's.
+    used = {hp.name for hp in space.explore(entries, warn_unused=False).space}
+    kept.merge([hp for hp in entries.space if hp.name in used])
+    return kept
 
 
 class _Counting:

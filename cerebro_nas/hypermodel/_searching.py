@@ -154,7 +154,7 @@ class Searching(Fitted):
         resources = self._bound("fit")
         if not isinstance(data, Rows) and not (hasattr(data, "schema") and hasattr(data, "columns")):
             raise ConfigError(
-                f"`df` must be a Spark DataFrame. Received: df={data!r} (of type {type(data).__name__}). "
+                f"`df` must be a Spark DataFrame. Received: df={data!r:.80} (of type {type(data).__name__}). "
                 "Pass arrays as `x` and `y`."
             )
         layout = self._layout(data)

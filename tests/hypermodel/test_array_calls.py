@@ -1,0 +1,62 @@
+"""Every call that takes a DataFrame takes arrays too, and none remembers the other's columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import autokeras as ak
+import numpy as np
+import pytest
+
+from cerebro_nas import HyperHyperModel
+from cerebro_nas.backend import LocalBackend
+from cerebro_nas.errors import ConfigError
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+Y = np.where(X.sum(axis=1) > 0, "yes", "no")
+
+
+def _model(path: Path) -> HyperHyperModel:
+    node = ak.Input()
+    dense = ak.DenseBlock(num_layers=1, use_batchnorm=False, dropout=0.0)(node)
+    model = HyperHyperModel(node, ak.ClassificationHead(dropout=0.0)(dense), max_trials=1, seed=1)
+    model.resource_bind(LocalBackend(num_workers=1), path / "store", verbose=0)
+    model.tuner_bind("random", objective="val_accuracy")
+    return model
+
+
+def test_a_space_a_search_one_architecture_and_a_refit_with_arrays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = _model(tmp_path)
+    known = model.test_tuner_space(x=X, y=Y)
+    assert "dense_block_1/units_0" in known
+    assert "dense_block_1/units_0" in capsys.readouterr().out
+    found = model.fit(x=X, y=Y, epochs=2)
+    assert len(found.records) == 1
+    units = found.records[0].hyperparameters["dense_block_1/units_0"]
+    fixed = model.fixed_arch_search(x=X, y=Y, optimizer=["adam"], learning_rate=[0.01, 0.1], epochs=1)
+    assert [record.hyperparameters["dense_block_1/units_0"] for record in fixed.records] == [units] * 2
+    again = model.refit(epochs=3)
+    assert (len(again.records), again.best_model.best_epoch) == (1, 2)
+    assert set(model.predict(X).tolist()) <= {"yes", "no"}
+
+
+@pytest.mark.case(32)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "Received: none of them"),
+        ({"x": X}, "Received: x"),
+        ({"y": Y}, "Received: y"),
+        ({"df": X, "x": X, "y": Y}, "Received: df, x, y"),
+        ({"df": X, "validation_data": (X, Y)}, "`validation_data` and `sample_weight` are for arrays"),
+        ({"df": X}, "(?s)must be a Spark DataFrame.*Pass arrays as `x` and `y`"),
+    ],
+)
+def test_either_a_frame_or_both_arrays(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        _model(tmp_path).fit(**arguments)
