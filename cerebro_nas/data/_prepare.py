@@ -50,6 +50,7 @@ class _Merged:
     part: ColumnPart
     sizes: dict[int, int]
     types: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
 
 
 def prepare_data(
@@ -221,7 +222,7 @@ def _write_metadata(store: Store, url: str, columns: list[ColumnSpec], written: 
 def _merge(name: str, parts: list[StagedPart]) -> _Merged:
     total = ColumnPart()
     sizes: dict[int, int] = {}
-    types = set()
+    types, shapes = set(), set()
     seen = 0
     for part in parts:
         found = part.columns[name]
@@ -232,12 +233,13 @@ def _merge(name: str, parts: list[StagedPart]) -> _Merged:
         size = math.prod(found.shape)
         sizes[size] = sizes.get(size, 0) + part.train + part.valid
         types.add(found.dtype)
+        shapes.add(found.shape)
         total.shape, total.dtype, total.images = found.shape, found.dtype, total.images or found.images
-        if len(sizes) == 1 and found.dtype != "str":
+        if len(shapes) == 1 and found.dtype != "str":
             total.moments = total.moments.merge(found.moments)
         total.classes = total.classes.merge(found.classes)
         total.words = total.words.merge(found.words)
-    return _Merged(name, total, dict(sorted(sizes.items())), tuple(sorted(types)))
+    return _Merged(name, total, dict(sorted(sizes.items())), tuple(sorted(types)), tuple(sorted(shapes)))
 
 
 def _refuse_faults(merged: list[_Merged], plan: StagePlan, rows: int) -> None:
@@ -261,6 +263,8 @@ def _faults_of(found: _Merged, shape: tuple[int, ...] | None, rows: int) -> list
         problems.append(f"{text}, for example rows {found.part.faults.examples[kind]}")
     if len(found.sizes) > 1:
         problems.append(f"column {found.name!r}: rows of differing size, {list(found.sizes)}, in {_counts(found)} rows")
+    elif len(found.shapes) > 1:
+        problems.append(f"column {found.name!r}: rows of differing shape, {list(found.shapes)}")
     if len(found.types) > 1:
         problems.append(f"column {found.name!r}: rows of differing type, {list(found.types)}")
     if shape is not None and len(found.sizes) == 1:

@@ -28,6 +28,7 @@ from cerebro_nas.data._tensors import Faults
 from cerebro_nas.data._tensors import extract
 from cerebro_nas.data._tensors import extract_texts
 from cerebro_nas.data._tensors import extract_weights
+from cerebro_nas.data._tensors import of_one_type
 from cerebro_nas.worker import tokenize
 
 
@@ -181,7 +182,10 @@ class Stager:
         if name == self._plan.weight:
             return extract_weights(column, start, faults)
         label = name in self._plan.labels
-        return extract(column, self._shape(name), start, faults, label=label, given=name in self._plan.shapes)
+        given = name in self._plan.shapes
+        found = extract(column, self._shape(name), start, faults, label=label, given=given)
+        staged = "" if found.values.dtype == object else str(_staged(found.values[:1], label).dtype)
+        return of_one_type(found, self._columns[name].dtype, staged, start, faults) if staged else found
 
     def _shape(self, name: str) -> tuple[int, ...] | None:
         """The shape that rows must have; None before there were any."""
@@ -237,6 +241,9 @@ def _staged(values: NDArray[Any], label: bool) -> NDArray[Any]:
         return values.astype(np.uint8)
     if values.dtype.kind == "f":
         # A scalar label may be a large whole number that float32 cannot hold.
+        return values.astype(np.float64 if label and values.ndim == 1 else np.float32)
+    if values.dtype == np.uint64:
+        # The largest of them are no int64.
         return values.astype(np.float64 if label and values.ndim == 1 else np.float32)
     return values.astype(np.uint8) if values.dtype == np.uint8 else values.astype(np.int64)
 

@@ -69,10 +69,11 @@ def extract(
         given: whether the user gave the shape: pictures are then made to fit, and lists need have its size only.
     """
     positions = np.arange(start, start + len(column))
+    column = _without_decimals(column)
     good = _there(column, positions, faults)
     kind = column.type
     if _is_list(kind) and _is_list(kind.value_type):
-        return _nested(column, good, None if given else shape, positions, faults)
+        return _nested(column, good, shape, given, positions, faults)
     if _is_list(kind):
         return _lists(column, good, math.prod(shape) if shape else None, positions, faults)
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_struct(kind):
@@ -80,8 +81,6 @@ def extract(
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         texts = np.asarray(column.to_pylist(), dtype=object)
         return Extracted(good, texts[good])
-    if pa.types.is_decimal(kind):
-        column = column.cast(pa.float64())
     values = np.asarray(column.drop_null().to_numpy(zero_copy_only=False))
     return _finite(Extracted(good, values), positions, faults, wide=label)
 
@@ -114,6 +113,37 @@ def extract_weights(column: pa.Array, start: int, faults: Faults) -> Extracted:
     good = found.good.copy()
     good[rows] = False
     return Extracted(good, found.values[~negative])
+
+
+def of_one_type(found: Extracted, dtype: str, staged: str, start: int, faults: Faults) -> Extracted:
+    """No rows, if they are staged as another type than the batches before.
+
+    Args:
+        found: rows of a batch.
+        dtype: the type that the batches before were staged as; empty if there were none.
+        staged: the type that these would be staged as.
+        start: position of the batch's first row in its partition.
+        faults: where bad rows are counted.
+    """
+    if not len(found.values) or dtype in ("", staged):
+        return found
+    faults.add(f"a tensor that is not {dtype}", np.flatnonzero(found.good) + start)
+    return Extracted(np.zeros_like(found.good), found.values[:0], found.images)
+
+
+def _without_decimals(column: Any) -> Any:
+    """Decimals, also those in lists, as double precision numbers."""
+    kind = _doubles(column.type)
+    return column if kind == column.type else column.cast(kind)
+
+
+def _doubles(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_decimal(kind):
+        return pa.float64()
+    if not _is_list(kind):
+        return kind
+    inner = _doubles(kind.value_type)
+    return kind if inner == kind.value_type else pa.list_(inner)
 
 
 def _there(column: Any, positions: NDArray[Any], faults: Faults) -> NDArray[np.bool_]:
@@ -152,7 +182,12 @@ def _lists(
 
 
 def _nested(
-    column: Any, good: NDArray[np.bool_], shape: tuple[int, ...] | None, positions: NDArray[Any], faults: Faults
+    column: Any,
+    good: NDArray[np.bool_],
+    shape: tuple[int, ...] | None,
+    given: bool,
+    positions: NDArray[Any],
+    faults: Faults,
 ) -> Extracted:
     """Lists of lists: all rows of the shape of the first, every part of a row as long as its neighbours."""
     good = good.copy()
@@ -162,6 +197,8 @@ def _nested(
         problem = ""
         if found is None:
             problem = "nested lists of differing length, or with nulls"
+        elif given:
+            problem, found = _made_to_fit(found, shape)
         elif shape is not None and found.shape != shape:
             problem = f"shape is not {shape}"
         if problem or found is None:
@@ -172,6 +209,12 @@ def _nested(
             rows.append(found)
     values = np.stack(rows) if rows else np.empty((0, 1), dtype=np.uint8)
     return _finite(Extracted(good, values), positions, faults)
+
+
+def _made_to_fit(tensor: NDArray[Any], shape: tuple[int, ...] | None) -> tuple[str, NDArray[Any] | None]:
+    """A tensor in the shape that the user gave, or what is wrong with it."""
+    size = math.prod(shape or ())
+    return ("", tensor.reshape(shape or ())) if tensor.size == size else (f"size is not {size}", None)
 
 
 def _rectangle(value: Any) -> NDArray[Any] | None:
@@ -201,13 +244,17 @@ def _tensors(
             problem, tensor = _picture(value, shape if given else None)
         else:
             tensor = _tensor(value)
+            if tensor is not None and given:
+                problem, tensor = _made_to_fit(tensor, shape)
         if tensor is None or not tensor.size or tensor.dtype.kind not in "biuf":
             faults.add(problem, positions[row : row + 1])
             good[row] = False
+        elif shape is not None and tensor.shape != shape:
+            faults.add(f"a tensor that is not of shape {shape}{_hint(images)}", positions[row : row + 1])
+            good[row] = False
         elif found and (tensor.shape, tensor.dtype) != (found[0].shape, found[0].dtype):
             expected = f"{found[0].dtype} of shape {found[0].shape}"
-            hint = "; pass `input_shape` to have pictures made to fit" if images else ""
-            faults.add(f"a tensor that is not {expected}{hint}", positions[row : row + 1])
+            faults.add(f"a tensor that is not {expected}{_hint(images)}", positions[row : row + 1])
             good[row] = False
         else:
             found.append(tensor)
@@ -216,9 +263,18 @@ def _tensors(
     return Extracted(extracted.good, extracted.values, images)
 
 
+def _hint(images: bool) -> str:
+    return "; pass `input_shape` to have pictures made to fit" if images else ""
+
+
 def is_image(value: Any) -> bool:
-    """Whether it is an encoded PNG or JPEG, or Spark's struct of a picture."""
-    return isinstance(value, dict) or value[:4] == b"\x89PNG" or value[:3] == b"\xff\xd8\xff"
+    """Whether it is an encoded picture (PNG, JPEG, GIF, WebP, BMP), or Spark's struct of one."""
+    if isinstance(value, dict) or value.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")):
+        return True
+    if value[:4] == b"RIFF" and value[8:12] == b"WEBP":
+        return True
+    # Two letters are too few to tell a file from pixels; the file's size stands behind them.
+    return bool(value[:2] == b"BM" and int.from_bytes(value[2:6], "little") == len(value))
 
 
 def _picture(value: Any, shape: tuple[int, ...] | None) -> tuple[str, NDArray[Any] | None]:
