@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from typing import Any
 
 from pyspark.ml import Pipeline
 from pyspark.ml import PipelineModel
@@ -110,7 +111,7 @@ def main() -> int:
         found = search.fit(train)
         for params, accuracy in zip(grid, found.avgMetrics, strict=True):
             print(f"{params[estimator.tuner]}: {accuracy:.4f} in {arguments.folds} folds")
-        model = found.bestModel
+        model: Any = found.bestModel
     else:
         model = pipeline.fit(train)
     print(f"Best of {arguments.trials} trials: {model.stages[-1].hyperparameters}")
