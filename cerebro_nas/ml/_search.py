@@ -42,12 +42,12 @@ def run_search(params: SearchParams, ends: Ends | None, dataset: DataFrame) -> t
         BackendError: there are fewer slots than workers, or the backend failed.
         SearchAborted: the search could not go on.
     """
+    if (ends is None) != params.isDefined(params.task):
+        raise ConfigError(
+            "Either `inputs` and `outputs`, or `task`, must say what is searched. "
+            f"Received: {'neither' if ends is None else 'both'}. Pass for example task='StructuredDataClassifier'."
+        )
     if ends is None:
-        if not params.isDefined(params.task):
-            raise ConfigError(
-                "`inputs` and `outputs`, or `task`, must say what is searched. Received: neither. "
-                "Pass for example task='StructuredDataClassifier'."
-            )
         ends = ends_of_task(params.getTask())
     with _ONE_AT_A_TIME, _place(params, dataset.sparkSession) as (store, project):
         return _run(params, fresh_ends(ends), dataset, store, project)

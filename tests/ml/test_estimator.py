@@ -144,8 +144,14 @@ def test_a_copy_has_params_of_its_own_and_the_same_graph() -> None:
 
 
 def test_nothing_to_search() -> None:
-    with pytest.raises(ConfigError, match="`inputs` and `outputs`, or `task`, must say what is searched"):
+    with pytest.raises(ConfigError, match="or `task`, must say what is searched. Received: neither"):
         HyperHyperEstimator()._fit(None)  # type: ignore[arg-type]
+
+
+def test_a_graph_and_a_task() -> None:
+    both = HyperHyperEstimator(task="StructuredDataRegressor", inputs=ak.Input(), outputs=ak.RegressionHead())
+    with pytest.raises(ConfigError, match="Received: both"):
+        both._fit(None)  # type: ignore[arg-type]
 
 
 def test_what_is_told_to_a_search() -> None:
