@@ -14,12 +14,15 @@ from cerebro_nas.tuners._seeded import SeededOracle
 from cerebro_nas.tuners._stages import Values
 from cerebro_nas.tuners._tree import tree
 
+_TRUST = 0.5
+
 
 class GreedyOracle(SeededOracle):
     """Mostly varies one part of the best trial, sometimes proposes something entirely new.
 
-    It begins with the default values, and varies those until a trial has a result: they are what the authors of the
-    blocks found to work, where random values of all hyperparameters at once hardly ever do.
+    It begins with the default values: they are what the authors of the blocks found to work, where random values of all
+    hyperparameters at once seldom do. Until a trial has a result, about half of the further ones vary them, and the
+    others take random values.
 
     The active hyperparameters of the best trial form a tree by the parts of their names
     (`image_block_1/conv_block_1/filters_0_0`). To exploit, a node is drawn with probability proportional to one over
@@ -47,10 +50,19 @@ class GreedyOracle(SeededOracle):
         """Part of the best trial drawn anew, or all of it; at first, the default values."""
         if self.number == 0 and self.cold_start == 0:
             return self.complete({})
-        values = None
-        if self.number >= self.cold_start and not self._explores(self.number - self.cold_start):
-            values = self._exploit(self._best() or self._defaults())
+        parent = self._parent()
+        values = None if parent is None else self._exploit(parent)
         return values or self.fresh_random_values()
+
+    def _parent(self) -> keras_tuner.HyperParameters | None:
+        """What the next trial varies; None: nothing, it explores."""
+        if self.number < self.cold_start or self._explores(self.number - self.cold_start):
+            return None
+        best = self._best()
+        if best is not None:
+            return best
+        # Nobody knows yet whether the default values are any good.
+        return self._defaults() if self._rng.random() < _TRUST else None
 
     def _explores(self, number: int) -> bool:
         if isinstance(self.exploration, int):

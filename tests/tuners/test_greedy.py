@@ -88,15 +88,15 @@ def centred() -> keras_tuner.HyperParameters:
     return hps
 
 
-def test_it_begins_with_the_default_values_and_varies_them_while_nothing_is_known() -> None:
-    tuner = greedy(30, hyperparameters=centred(), exploration=0.0)
-    asked = [tuner.ask() for _ in range(30)]
+def test_it_begins_with_the_default_values_and_varies_half_of_the_trials_that_nothing_is_known_for() -> None:
+    tuner = greedy(60, hyperparameters=centred(), exploration=0.0)
+    asked = [tuner.ask() for _ in range(60)]
     first, *others = [suggestion.values for suggestion in asked if isinstance(suggestion, TrialSuggestion)]
 
     assert set(first.values()) == {50}
     varied = [{name.split("/")[0] for name, value in values.items() if value != 50} for values in others]
-    # The root of the tree, the least probable of its nine nodes, changes both blocks.
-    assert sum(len(blocks) == 1 for blocks in varied) > 20
+    # The root of the tree, the least probable of its nine nodes, changes both blocks too.
+    assert 18 < sum(len(blocks) == 1 for blocks in varied) < 40
     tuner.close()
 
 
@@ -127,16 +127,20 @@ def test_initial_configurations_stand_for_the_defaults() -> None:
     assert set(second.values()) != {50}
 
 
-def test_defaults_that_failed_are_varied() -> None:
-    tuner = greedy(2, hyperparameters=centred(), exploration=0.0)
-    first = tuner.ask()
-    assert isinstance(first, TrialSuggestion)
-    tuner.finish(first.trial_id, "FAILED")
-    second = tuner.ask()
-    assert isinstance(second, TrialSuggestion)
+def test_defaults_that_failed_are_no_result() -> None:
+    def after_a_failure(seed: int) -> int:
+        tuner = greedy(2, hyperparameters=centred(), exploration=0.0, seed=seed)
+        first = tuner.ask()
+        assert isinstance(first, TrialSuggestion)
+        tuner.finish(first.trial_id, "FAILED")
+        second = tuner.ask()
+        assert isinstance(second, TrialSuggestion)
+        tuner.close()
+        return sum(value != 50 for value in second.values.values())
 
-    assert 0 < sum(value != 50 for value in second.values.values()) <= 3
-    tuner.close()
+    changed = [after_a_failure(seed) for seed in range(12)]
+    assert min(changed) in (1, 2, 3)
+    assert max(changed) > 3
 
 
 def test_fixed_values_stay_fixed() -> None:
