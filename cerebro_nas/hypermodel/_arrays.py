@@ -13,6 +13,7 @@ import numpy as np
 
 from cerebro_nas.errors import DataError
 from cerebro_nas.search_space import NamedColumns
+from cerebro_nas.worker import category_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,12 +93,15 @@ def rows_of_arrays(
 
 
 def _weights(given: Any, rows: int, flags: NDArray[np.bool_] | None) -> NDArray[np.float64]:
-    weights = np.asarray(given, dtype=np.float64)
     trained = rows if flags is None else int((~flags).sum())
-    if weights.shape != (trained,):
+    try:
+        weights, received = np.asarray(given, dtype=np.float64), ""
+    except (TypeError, ValueError) as error:
+        weights, received = np.empty(0), str(error)
+    if received or weights.shape != (trained,):
         raise DataError(
             f"`sample_weight` must have one number for each of the {trained} rows of `x`. "
-            f"Received: shape {weights.shape}. Pass an array of that length."
+            f"Received: {received or f'shape {weights.shape}'}. Pass an array of that length."
         )
     return np.concatenate([weights, np.ones(rows - trained)])
 
@@ -166,11 +170,16 @@ def _check_lengths(arrays: Sequence[Any], names: Sequence[str]) -> None:
 
 
 def _joined(first: Any, second: Any) -> Any:
-    if hasattr(first, "iloc"):
+    if hasattr(first, "columns") and hasattr(first, "iloc"):
+        if not hasattr(second, "columns") or set(first.columns) != set(second.columns):
+            raise DataError(
+                f"`validation_data` must have the columns of the training rows, {list(first.columns)[:20]}. "
+                f"Received: {list(getattr(second, 'columns', ()))[:20] or type(second).__name__}. Pass such a frame."
+            )
         import pandas as pd
 
         return pd.concat([first, second], ignore_index=True)
-    parts = [np.asarray(first), np.asarray(second)]
+    parts = [_array(first), _array(second)]
     if parts[0].shape[1:] != parts[1].shape[1:]:
         raise DataError(
             "`validation_data` must have rows of the shape of the training rows. "
@@ -193,6 +202,11 @@ class _Table:
 
     def add_input(self, info: InputInfo, values: Any) -> tuple[str, ...]:
         if hasattr(values, "columns") and hasattr(values, "iloc"):
+            if len(set(map(str, values.columns))) < len(values.columns):
+                raise DataError(
+                    "`x` must have columns of different names. "
+                    f"Received: columns={list(values.columns)[:20]} for {info.name!r}. Rename some."
+                )
             return tuple(self.add(str(name), values[name].to_numpy(), info.name) for name in values.columns)
         array = _array(values)
         if info.kind == "structured":
@@ -228,12 +242,20 @@ class _Table:
                 f"`column_names` must name each of the {array.shape[1]} columns of {info.name!r}. "
                 f"Received: column_names={list(names)}. Name them all."
             )
-        return tuple(self.add(name, _narrowed(array[:, number]), info.name) for number, name in enumerate(names))
+        columns = [
+            # "01" is another category than "1".
+            array[:, number] if name in info.categorical else _narrowed(array[:, number])
+            for number, name in enumerate(names)
+        ]
+        return tuple(self.add(name, column, info.name) for name, column in zip(names, columns, strict=True))
 
 
 def _array(values: Any) -> NDArray[Any]:
     if hasattr(values, "iloc"):
         values = values.to_numpy()
+    if isinstance(values, (list, tuple)) and values and all(isinstance(value, (str, bytes)) for value in values):
+        # NumPy would give each of them the room of the longest.
+        return np.array(values, dtype=object)
     try:
         return np.asarray(values)
     except ValueError as error:
@@ -274,10 +296,15 @@ def _arrow(name: str, values: NDArray[Any]) -> pa.Array:
 def _texts(values: NDArray[Any]) -> Any:
     if values.ndim > 1:
         raise ValueError(f"objects of shape {values.shape[1:]} in a row")
-    found = values.tolist()
+    found = [None if _is_missing(value) else value for value in values.tolist()]
     if all(isinstance(value, (str, bytes)) or value is None for value in found):
         return [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in found]
     if any(isinstance(value, str) for value in found):
-        # As AutoKeras has it: a mixture is taken for what its texts are.
-        return [None if value is None or value != value else str(value) for value in found]
+        # As AutoKeras has it: a mixture is taken for what its texts are. Prediction has the same texts for them.
+        return [category_text(value) for value in found]
     return found
+
+
+def _is_missing(value: Any) -> bool:
+    # pandas' own does not say whether it equals itself.
+    return value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and value != value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
@@ -30,12 +31,16 @@ def model_inputs(x: Any, source: ModelSource) -> list[NDArray[Any]]:
     Raises:
         ConfigError: there are more or fewer arrays than inputs, or one has another shape; columns are missing.
     """
+    if len(source.inputs) == 1 and isinstance(x, (list, tuple)) and len(x) == 1 and _is_array(x[0]):
+        x = x[0]
     if hasattr(x, "columns") and hasattr(x, "to_numpy"):
         return source.assemble(_columns(x, [spec for group in source.inputs for spec in group]))
     if len(source.inputs) > 1 and isinstance(x, (list, tuple)) and len(x) == len(source.inputs):
-        return [_input(part, group) for part, group in zip(x, source.inputs, strict=True)]
+        return [_input(part, group, source) for part, group in zip(x, source.inputs, strict=True)]
+    if len(source.inputs) == 1:
+        return [_input(x, source.inputs[0], source)]
     arrays = per_head(x, len(source.inputs), "x")
-    return [_input(array, group) for array, group in zip(arrays, source.inputs, strict=True)]
+    return [_input(array, group, source) for array, group in zip(arrays, source.inputs, strict=True)]
 
 
 def per_head(values: Any, count: int, name: str) -> list[NDArray[Any]]:
@@ -45,7 +50,7 @@ def per_head(values: Any, count: int, name: str) -> list[NDArray[Any]]:
         ConfigError: `values` is not a list of that many.
     """
     if count == 1:
-        single = isinstance(values, (list, tuple)) and len(values) == 1 and isinstance(values[0], np.ndarray)
+        single = isinstance(values, (list, tuple)) and len(values) == 1 and _is_array(values[0])
         return [np.asarray(values[0] if single else values)]
     if not isinstance(values, (list, tuple)) or len(values) != count:
         raise ConfigError(
@@ -55,13 +60,21 @@ def per_head(values: Any, count: int, name: str) -> list[NDArray[Any]]:
     return [np.asarray(value) for value in values]
 
 
-def _input(x: Any, group: tuple[ColumnSpec, ...]) -> NDArray[Any]:
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) or hasattr(value, "iloc")
+
+
+def _input(x: Any, group: tuple[ColumnSpec, ...], source: ModelSource) -> NDArray[Any]:
     """The values of one input."""
     if hasattr(x, "columns") and hasattr(x, "to_numpy"):
-        return assemble(group, _columns(x, group))
+        others = {spec.name for other in source.inputs if other is not group for spec in other}
+        return assemble(group, _columns(x, group, others))
+    if isinstance(x, (list, tuple)) and all(isinstance(value, str) for value in x):
+        # NumPy would give each of them the room of the longest.
+        x = np.array(x, dtype=object)
     array = np.asarray(x)
     if all(spec.encoder is None for spec in group):
-        return _shaped(array, group)
+        return _shaped(_numbers(array) if array.dtype.kind in "OUS" else array, group)
     if len(group) == 1 and array.ndim == 1:
         array = array.reshape(-1, 1)
     if group[0].shape and len(array.shape) > 2:
@@ -72,17 +85,47 @@ def _input(x: Any, group: tuple[ColumnSpec, ...]) -> NDArray[Any]:
             f"`x` must hold rows of {len(group)} value(s), {', '.join(repr(spec.name) for spec in group)}, as in "
             f"training. Received: x with shape {array.shape}. Pass an array of shape (rows, {len(group)})."
         )
-    return assemble(group, {spec.name: to_tensor(array[:, n].tolist(), spec) for n, spec in enumerate(group)})
+    return assemble(group, {spec.name: _tensor(array[:, n].tolist(), spec) for n, spec in enumerate(group)})
 
 
-def _columns(frame: Any, specs: Sequence[ColumnSpec]) -> dict[str, NDArray[Any]]:
-    missing = [spec.name for spec in specs if spec.name not in frame.columns]
+def _numbers(array: NDArray[Any]) -> NDArray[np.float32]:
+    """Tables of mixed types hold numbers as objects, or as texts."""
+    try:
+        return array.astype(np.float32)
+    except (TypeError, ValueError) as error:
+        raise _no_numbers(error) from error
+
+
+def _no_numbers(error: Exception) -> ConfigError:
+    return ConfigError(
+        f"`x` must hold numbers where training had them. Received: {error}. Convert or drop those values."
+    )
+
+
+def _tensor(values: Any, spec: ColumnSpec) -> NDArray[Any]:
+    try:
+        return to_tensor(values, spec)
+    except (TypeError, ValueError) as error:
+        raise _no_numbers(error) from error
+
+
+def _columns(frame: Any, specs: Sequence[ColumnSpec], others: Collection[str] = ()) -> dict[str, NDArray[Any]]:
+    # Frames without a header have numbers for names.
+    there = {str(name): name for name in frame.columns}
+    names = {spec.name: _name_in(there, spec.name, others) for spec in specs}
+    missing = [spec.name for spec in specs if names[spec.name] not in there]
     if missing:
         raise ConfigError(
             f"The DataFrame must have the feature columns {[spec.name for spec in specs]}. "
             f"Received: columns={list(frame.columns)}, without {missing}. Add them, or pass an array."
         )
-    return {spec.name: to_tensor(frame[spec.name], spec) for spec in specs}
+    return {spec.name: _tensor(frame[there[names[spec.name]]], spec) for spec in specs}
+
+
+def _name_in(there: Collection[str], name: str, others: Collection[str]) -> str:
+    """What a column is called in its frame: one that another input has too got the name of its input put before it."""
+    own = name.partition(".")[2]
+    return own if name not in there and own in others else name
 
 
 def _shaped(array: NDArray[Any], group: tuple[ColumnSpec, ...]) -> NDArray[Any]:

@@ -40,11 +40,13 @@ class InputInfo:
         name: of the node.
         kind: `"tensor"`, `"image"`, `"text"` or `"structured"`.
         column_names: of structured data, as far as the user named them.
+        categorical: those that hold categories whatever their values look like.
     """
 
     name: str
     kind: str
     column_names: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,9 @@ def input_info(node: Any) -> InputInfo:
     """What an input of AutoKeras takes."""
     kinds = {autokeras.StructuredDataInput: "structured", autokeras.TextInput: "text", autokeras.ImageInput: "image"}
     kind = next((name for of, name in kinds.items() if isinstance(node, of)), "tensor")
-    return InputInfo(str(node.name), kind, tuple(getattr(node, "column_names", None) or ()))
+    types = getattr(node, "column_types", None) or {}
+    categorical = tuple(name for name, of in types.items() if of == "categorical")
+    return InputInfo(str(node.name), kind, tuple(getattr(node, "column_names", None) or ()), categorical)
 
 
 def _spread(inputs: Sequence[Any], names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:

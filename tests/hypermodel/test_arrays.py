@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from cerebro_nas.errors import DataError
 from cerebro_nas.hypermodel._arrays import rows_of_arrays
 from cerebro_nas.search_space import InputInfo
+from cerebro_nas.worker import category_text
 
 IMAGE, TEXT, TABLE = InputInfo("image", "image"), InputInfo("text", "text"), InputInfo("table", "structured")
 N = 6
@@ -86,6 +88,15 @@ def test_validation_frames_are_joined() -> None:
         (np.zeros((N, 2)), Y, {"validation_data": np.zeros(3)}, "tuple \\(x_val, y_val\\)"),
         (np.zeros((N, 2)), Y, {"validation_data": (np.zeros((2, 3)), Y[:2])}, "shape of the training rows"),
         (np.zeros((N, 2)), Y, {"sample_weight": [1.0]}, "one number for each of the 6 rows"),
+        (
+            np.zeros((N, 2)),
+            Y,
+            {"sample_weight": ["a"] * N},
+            "must have one number for each of the 6 rows .* float: 'a'",
+        ),
+        (pd.DataFrame({"a": Y}), Y, {"validation_data": (np.zeros((2, 1)), Y[:2])}, "must have the columns .* ndarray"),
+        (pd.DataFrame({"a": Y}), Y, {"validation_data": (pd.DataFrame({"b": Y}), Y)}, "Received: \\['b'\\]"),
+        (pd.DataFrame(np.zeros((N, 2)), columns=["a", "a"]), Y, {}, "columns of different names"),
         (np.array([{"a": 1}] * N, dtype=object).reshape(N, 1), Y, {}, "numbers, booleans or strings"),
     ],
 )
@@ -98,3 +109,45 @@ def test_bad_arrays_get_one_clear_error(x: Any, y: Any, extra: dict[str, Any], m
 def test_names_must_be_as_many_as_columns() -> None:
     with pytest.raises(DataError, match="`column_names` must name each of the 3 columns"):
         rows_of_arrays(np.zeros((N, 3)), Y, [InputInfo("table", "structured", ("p",))], ["head"])
+
+
+def _values(found: Any, name: str) -> list[Any]:
+    return list(found.rows._table[name].to_pylist())
+
+
+def test_numbers_written_as_text_stay_text_where_they_are_categories() -> None:
+    table = np.array([["01", "1.5"], ["02", "2"], ["03", "3"]] * 2)
+    info = InputInfo("table", "structured", ("zip", "size"), ("zip",))
+    found = rows_of_arrays(table, Y, [info], ["head"])
+    # What is predicted on later has "01" too, which would not be found among "1", "2", "3".
+    assert _values(found, "zip") == ["01", "02", "03"] * 2
+    assert _values(found, "size") == [1.5, 2.0, 3.0] * 2
+
+
+def test_mixtures_have_the_texts_that_prediction_looks_up() -> None:
+    mixed = ["a", 3.0, True, b"x", 2, None]
+    found = rows_of_arrays(pd.DataFrame({"town": mixed}), Y, [TABLE], ["head"])
+    assert _values(found, "town") == [category_text(value) for value in mixed] == ["a", "3", "True", "x", "2", None]
+
+
+@pytest.mark.parametrize(("values", "dtype"), [([True, None] * 3, "boolean"), (["a", None] * 3, "string")])
+def test_missing_values_of_pandas_are_nulls(values: list[Any], dtype: Any) -> None:
+    frame = pd.DataFrame({"column": pd.Series(values, dtype=dtype)})
+    assert _values(rows_of_arrays(frame, Y, [TABLE], ["head"]), "column") == values
+
+
+def test_a_series_and_an_array_can_be_joined() -> None:
+    found = rows_of_arrays(np.zeros((N, 2)), pd.Series(Y), [IMAGE], ["head"], (np.ones((2, 2)), Y[:2]))
+    assert _values(found, "head") == [*Y.tolist(), 0, 1]
+
+
+def test_a_list_of_texts_takes_no_more_memory_than_they_have() -> None:
+    texts = ["a"] * 1_000 + ["b" * 100_000]
+    tracemalloc.start()
+    try:
+        found = rows_of_arrays(texts, np.arange(1_001) % 2, [TEXT], ["head"])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(_values(found, "text")[-1]) == 100_000
+    assert peak < 10 << 20

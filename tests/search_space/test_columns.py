@@ -71,7 +71,7 @@ def test_structured_inputs_take_the_columns_that_they_name() -> None:
     assert found.uses == {"age": "category", "town": "category"}
     assert space.inputs == (
         InputInfo("image_input_1", "image"),
-        InputInfo("structured_data_input_1", "structured", ("age", "town")),
+        InputInfo("structured_data_input_1", "structured", ("age", "town"), ("age",)),
     )
 
 
