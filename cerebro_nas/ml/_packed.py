@@ -26,6 +26,7 @@ from cerebro_nas.worker import CandidateSpec
 from cerebro_nas.worker import ColumnSpec
 from cerebro_nas.worker import is_encoder
 from cerebro_nas.worker import parse_json
+from cerebro_nas.worker import user_modules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,8 +63,10 @@ class PackedSource(ModelSource):
     def load(self, trial: str, name: str) -> keras.Model:
         """Build the model, compiled, with its weights."""
         from cerebro_nas.worker import build_model
+        from cerebro_nas.worker import import_user_modules
         from cerebro_nas.worker import restore_state
 
+        import_user_modules(self.imports)
         model = build_model(_candidate(self.spec))
         restore_state(model, self.state)
         return model
@@ -189,6 +192,7 @@ def packed_source(source: ModelSource, spec: str, state: bytes) -> PackedSource:
         train_shards=source.train_shards,
         batch_size=source.batch_size,
         fingerprint=source.fingerprint,
+        imports=source.imports,
         spec=spec,
         state=state,
         digest=hashlib.sha256(spec.encode() + b"\0" + state).hexdigest(),
@@ -234,6 +238,8 @@ def _source(plain: dict[str, Any]) -> ModelSource:
         train_shards=_count(plain["train_shards"]),
         batch_size=_count(plain["batch_size"]),
         fingerprint=str(plain["fingerprint"]),
+        # Those of this process: a file names nothing that would be imported.
+        imports=user_modules(),
     )
 
 
