@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections import Counter
+from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -47,21 +49,21 @@ def check_arguments(
     rows = rows_of(data)
     extra = [] if weight_column is None else [weight_column]
     problems: list[str] = []
-    known = rows.columns
-    wanted = [*feature_columns, *label_columns, *extra]
-    for name in [*wanted, *([validation] if isinstance(validation, str) else [])]:
+    # There may be thousands of columns.
+    known = Counter(rows.columns)
+    wanted = Counter([*feature_columns, *label_columns, *extra])
+    for name in [*wanted.elements(), *([validation] if isinstance(validation, str) else [])]:
         problems += _unknown(name, known)
-    for name in sorted({name for name in wanted if wanted.count(name) > 1}):
+    for name in sorted(name for name, times in wanted.items() if times > 1):
         problems.append(f"column {name!r} is named more than once among features, labels and weights")
-    for name in sorted({name for name in wanted if known.count(name) > 1}):
-        problems.append(f"column {name!r} is in the DataFrame {known.count(name)} times; rename one")
+    for name in sorted(name for name in wanted if known[name] > 1):
+        problems.append(f"column {name!r} is in the DataFrame {known[name]} times; rename one")
     for argument, names in (("feature_columns", feature_columns), ("label_columns", label_columns)):
         if not names:
             problems.append(f"{argument} must name at least one column")
     # Types can be told of every column that is there once, whatever is wrong with others.
     features, labels, weights = (
-        [name for name in dict.fromkeys(names) if known.count(name) == 1]
-        for names in (feature_columns, label_columns, extra)
+        [name for name in dict.fromkeys(names) if known[name] == 1] for names in (feature_columns, label_columns, extra)
     )
     problems += _types(rows, features, labels, weights, uses or {})
     problems += _validation(rows, validation)
@@ -77,7 +79,7 @@ def check_arguments(
         )
 
 
-def _unknown(name: str, known: list[str]) -> list[str]:
+def _unknown(name: str, known: Collection[str]) -> list[str]:
     if name in known:
         return []
     near = difflib.get_close_matches(name, known, n=1)

@@ -33,16 +33,19 @@ class LocalRows(Rows):
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
+        # Looked up once for each column, of which there may be thousands.
+        self._columns = list(table.column_names)
+        self._types = dict(zip(self._columns, table.schema.types, strict=True))
 
     @property
     def columns(self) -> list[str]:
-        return list(self._table.column_names)
+        return self._columns
 
     def kind(self, name: str) -> str:
-        return _kind(self._table.schema.field(name).type)
+        return _kind(self._types[name])
 
     def type_name(self, name: str) -> str:
-        return str(self._table.schema.field(name).type)
+        return str(self._types[name])
 
     def stage(self, plan: StagePlan) -> tuple[list[StagedPart], str]:
         batches = self._table.to_batches(max_chunksize=self._batch_rows())

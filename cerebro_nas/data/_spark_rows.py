@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import replace
@@ -51,13 +52,13 @@ class SparkRows(Rows):
 
     @property
     def columns(self) -> list[str]:
-        return list(self._df.columns)
+        return self._names
 
     def kind(self, name: str) -> str:
-        return _kind(self._df.schema[name].dataType)
+        return _kind(self._types[name])
 
     def type_name(self, name: str) -> str:
-        return str(self._df.schema[name].dataType.simpleString())
+        return str(self._types[name].simpleString())
 
     def stage(self, plan: StagePlan) -> tuple[list[StagedPart], str]:
         """One job over the user's plan, which is computed once."""
@@ -101,6 +102,16 @@ class SparkRows(Rows):
             return list(ShardWriter(plan).run(_deal_locally.dealt(parts, deal, seed, names)))
         staged = self._df.sparkSession.read.parquet(*[store.spark_url(part.path) for part in parts])
         return _write_by_spark(_deal.assign(staged, parts, deal, seed), plan)
+
+    # Looked up once for each column, of which there may be thousands.
+
+    @functools.cached_property
+    def _names(self) -> list[str]:
+        return [field.name for field in self._df.schema]
+
+    @functools.cached_property
+    def _types(self) -> dict[str, DataType]:
+        return {field.name: field.dataType for field in self._df.schema}
 
     def _plain(self, name: str) -> Column:
         """Vectors as arrays, which Arrow carries; everything else as it is."""

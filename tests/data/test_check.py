@@ -47,7 +47,7 @@ def _check(**changed: Any) -> None:
         "input_shape": None,
         "num_shards": 2,
     }
-    check_arguments(FRAME, **{**arguments, **changed})  # type: ignore[arg-type]
+    check_arguments(FRAME, **{**arguments, **changed})
 
 
 @pytest.mark.parametrize(
@@ -107,3 +107,21 @@ def test_types_are_told_beside_names_that_are_wrong() -> None:
         "column 'twice' is in the DataFrame 2 times",
     ):
         assert text.count(part) == 1
+
+
+def test_thousands_of_columns_are_looked_up_once() -> None:
+    class Wide(T.StructType):
+        reads = 0
+
+        def __iter__(self) -> Any:
+            Wide.reads += 1
+            return super().__iter__()
+
+        def __getitem__(self, key: Any) -> Any:
+            Wide.reads += 1
+            return super().__getitem__(key)
+
+    names = [f"c{number}" for number in range(500)]
+    frame: Any = Frame(Wide([T.StructField(name, T.FloatType()) for name in names]))
+    check_arguments(frame, feature_columns=names[1:], label_columns=names[:1], validation=0.2, num_shards=1)
+    assert Wide.reads < 10
