@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import uuid
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -66,6 +67,7 @@ def prepare_data(
     seed: int = 0,
     uses: Mapping[str, str] | None = None,
     weight_column: str | None = None,
+    number_labels: Collection[str] = (),
 ) -> PreparedData:
     """Write rows as shards, shuffled, with statistics over all of them.
 
@@ -86,6 +88,7 @@ def prepare_data(
         seed: seed of the shuffle; same rows in the same partitions give the same shards.
         uses: by feature column that is no tensor, what its values are: `"category"` or `"text"`.
         weight_column: column of sample weights, numbers of 0 or more.
+        number_labels: label columns whose values are no classes, even if they are whole numbers.
 
     Returns:
         The description of what was written.
@@ -121,7 +124,7 @@ def prepare_data(
     store.create_owned(staging, "data set being made")
     try:
         parts, settings["source"] = rows.stage(plan)
-        return _finish(rows, store, url, plan, parts, settings)
+        return _finish(rows, store, url, plan, parts, settings, number_labels)
     finally:
         store.delete_owned(staging)
 
@@ -157,6 +160,7 @@ def _finish(
     plan: StagePlan,
     parts: list[StagedPart],
     settings: dict[str, Any],
+    number_labels: Collection[str],
 ) -> PreparedData:
     merged = [_merge(name, parts) for name in plan.columns]
     train, valid = sum(part.train for part in parts), sum(part.valid for part in parts)
@@ -175,7 +179,7 @@ def _finish(
         written = _write(rows, store, write_plan, [part for part in parts if part.path], deal, plan.seed)
         _write_metadata(store, url, columns, written)
         prepared = _describe(url, plan, merged, columns, written, settings)
-        warn_of_unseen(plan.labels, prepared.statistics, written)
+        warn_of_unseen([name for name in plan.labels if name not in number_labels], prepared.statistics, written)
         save_prepared(store, prepared)
     except BaseException:
         store.delete_owned(url)

@@ -32,6 +32,11 @@ from cerebro_nas.data._tensors import of_one_type
 from cerebro_nas.worker import tokenize
 
 
+# Words of a partition that the driver is told, the most frequent: half as many again as a column may have. What is
+# frequent in all rows is frequent in their parts; more would be gigabytes where there are many columns and partitions.
+_SENT_WORDS = {"category": 15_000, "text": 30_000}
+
+
 @dataclass(frozen=True)
 class StagePlan:
     """What the first pass does.
@@ -150,6 +155,8 @@ class Stager:
                 self._writer.close()
         if self._writer is None:
             self._part.path = ""
+        for name, use in self._plan.uses.items():
+            self._columns[name].words.keep(_SENT_WORDS[use])
         return self._part
 
     def _add(self, batch: pa.RecordBatch) -> None:

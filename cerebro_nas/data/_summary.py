@@ -150,7 +150,11 @@ class Words:
         """At most so many words: the most frequent first, those of equal frequency in alphabetical order."""
         return sorted(self.counts, key=lambda word: (-self.counts[word][0], word))[:count]
 
+    def keep(self, count: int) -> None:
+        """Keep so many words at most, the most frequent."""
+        if len(self.counts) > count:
+            self.counts = {word: self.counts[word] for word in self.most_frequent(count)}
+
     def _prune(self) -> None:
-        if len(self.counts) <= _MAX_WORDS:
-            return
-        self.counts = {word: self.counts[word] for word in self.most_frequent(_MAX_WORDS // 2)}
+        if len(self.counts) > _MAX_WORDS:
+            self.keep(_MAX_WORDS // 2)

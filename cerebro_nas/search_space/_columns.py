@@ -57,11 +57,13 @@ class Layout:
         features: columns of each input.
         labels: column of each head.
         uses: by feature column that is no tensor, what its values are: `"category"` or `"text"`.
+        number_labels: label columns of heads that give no classes.
     """
 
     features: tuple[tuple[str, ...], ...]
     labels: tuple[str, ...]
     uses: Mapping[str, str]
+    number_labels: tuple[str, ...] = ()
 
     @property
     def feature_columns(self) -> tuple[str, ...]:

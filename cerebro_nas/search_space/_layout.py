@@ -49,7 +49,10 @@ def make_layout(
                     f"{uses[name]} and as {use}. Add a copy of the column."
                 )
     tensors = {name: use for name, use in uses.items() if use != "tensor"}
-    return Layout(groups, labels_of(heads, labels), tensors)
+    names = labels_of(heads, labels)
+    pairs = zip(heads, names, strict=True)
+    numbers = tuple(name for head, name in pairs if not isinstance(head, autokeras.ClassificationHead))
+    return Layout(groups, names, tensors, numbers)
 
 
 def input_info(node: Any) -> InputInfo:

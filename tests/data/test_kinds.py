@@ -170,3 +170,23 @@ def test_the_digest_of_a_table_follows_its_rows() -> None:
     assert digest([1, 2, 3]) == digest([1, 2, 3])
     assert digest([1, 2, 3]) != digest([1, 2, 4])
     assert digest([1, 2, 3]).startswith("3 rows ")
+
+
+def test_a_partition_names_its_most_frequent_words_only(prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cerebro_nas.data._stage._SENT_WORDS", {"category": 3, "text": 2})
+    towns = [f"t{i}" if i < 5 else ["a", "b"][i % 2] for i in range(ROWS)]
+    texts = [f"w{i} x y" for i in range(ROWS)]
+    found = prepare({"town": towns, "text": texts}, uses={"town": "category", "text": "text"})
+    town, text = found.features
+    assert town.encoder == {"kind": "categories", "values": ["a", "b", "t0"]}
+    assert text.encoder is not None
+    assert sorted(text.encoder["vocabulary"]) == ["x", "y"]
+    assert _read(found, "town").tolist().count(3) == 4
+
+
+@pytest.mark.parametrize("given", [(), ("label",)])
+def test_numbers_to_regress_on_are_no_classes_to_be_missed(
+    prepare: Prepare, caplog: pytest.LogCaptureFixture, given: tuple[str, ...]
+) -> None:
+    prepare({"x": np.arange(ROWS), "label": list(range(ROWS))}, number_labels=given)
+    assert ("occur in validation rows only" in caplog.text or "occurs in" in caplog.text) == (not given)
