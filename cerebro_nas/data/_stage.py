@@ -31,7 +31,6 @@ from cerebro_nas.data._tensors import extract_weights
 from cerebro_nas.data._tensors import of_one_type
 from cerebro_nas.worker import tokenize
 
-
 # Words of a partition that the driver is told, the most frequent: half as many again as a column may have. What is
 # frequent in all rows is frequent in their parts; more would be gigabytes where there are many columns and partitions.
 _SENT_WORDS = {"category": 15_000, "text": 30_000}

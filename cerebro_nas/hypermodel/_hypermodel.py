@@ -318,6 +318,7 @@ class HyperHyperModel(Searching):
         callbacks: Sequence[Any] | None = None,
         verbose: Any = None,
         input_shape: InputShape = None,
+        class_weight: Mapping[Any, float] | None = None,
     ) -> ModelSelectionResult:
         """Search on the data that an earlier `fit` or `sys_setup` of this project prepared.
 
@@ -328,6 +329,7 @@ class HyperHyperModel(Searching):
             callbacks: see `fit`.
             verbose: see `fit`.
             input_shape: if given, it must be that of the data.
+            class_weight: see `fit`.
 
         Raises:
             StoreError: no prepared data is there.
@@ -336,7 +338,9 @@ class HyperHyperModel(Searching):
         from cerebro_nas.data import check_fingerprint
         from cerebro_nas.data import load_prepared
 
-        arguments = search.make_fit_arguments(batch_size=batch_size, epochs=epochs, input_shape=input_shape)
+        arguments = search.make_fit_arguments(
+            batch_size=batch_size, epochs=epochs, input_shape=input_shape, class_weight=class_weight
+        )
         rules, logdirs = search.split_callbacks(callbacks, arguments.patience)
         resources = self._bound("fit_on_prepared_data")
         self._check(verbose, arguments)
@@ -371,6 +375,8 @@ class HyperHyperModel(Searching):
         x: Any = None,
         y: Any = None,
         validation_data: Any = None,
+        sample_weight: Any = None,
+        class_weight: Mapping[Any, float] | None = None,
     ) -> ModelSelectionResult:
         """Take one architecture, and try every combination of optimizer, learning rate and batch size on it.
 
@@ -391,6 +397,8 @@ class HyperHyperModel(Searching):
             x: see `fit`.
             y: see `fit`.
             validation_data: see `fit`.
+            sample_weight: see `fit`.
+            class_weight: see `fit`.
 
         Raises:
             ConfigError: an argument cannot be used.

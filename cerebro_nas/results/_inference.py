@@ -182,8 +182,8 @@ def check_columns(df: DataFrame, names: list[str]) -> None:
 def to_tensor(values: Any, spec: ColumnSpec) -> NDArray[Any]:
     """Turn a pandas column into an array of shape (n, *spec.shape).
 
-    Small whole numbers are stored as bytes, but rows that come later may hold others: they become float32, which is
-    what the model's input is.
+    Whole numbers of training may be stored as such, but rows that come later may hold others: small ones and single
+    ones become float32, which is what the model's input is.
 
     Raises:
         DataError: values are missing, have another size, or are of another kind.
@@ -191,7 +191,8 @@ def to_tensor(values: Any, spec: ColumnSpec) -> NDArray[Any]:
     if hasattr(values, "columns"):
         # Structs of pictures come as a frame.
         values = values.to_dict("records")
-    dtype = "float32" if spec.dtype == "uint8" else spec.dtype
+    single = spec.encoder is None and not spec.shape
+    dtype = "float32" if spec.dtype == "uint8" or single else spec.dtype
     if spec.encoder is not None:
         return _encoded(list(values), spec).astype(dtype, copy=False)
     rows = [_cell(value) for value in values]

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.search_space._layout import asked_columns
 from cerebro_nas.search_space._tokens import set_num_tokens
 from cerebro_nas.worker import ColumnSpec
 
@@ -127,13 +128,14 @@ def _input_dtype(node: Any, columns: tuple[ColumnSpec, ...]) -> str:
 
 
 def _configure_structured(node: Any, columns: tuple[ColumnSpec, ...]) -> None:
+    asked_names, asked_types = asked_columns(node)
     names = [column.name for column in columns]
     if len(columns) == 1 and columns[0].shape:
         names = [f"{columns[0].name}_{i}" for i in range(math.prod(columns[0].shape))]
-        names = node.column_names or names
+        names = list(asked_names) or names
     node.column_names = names
     found = {column.name: "categorical" for column in columns if column.encoder is not None}
-    node.column_types = {name: "numerical" for name in names} | (node.column_types or {}) | found
+    node.column_types = {name: "numerical" for name in names} | asked_types | found
 
 
 def _configure_classification(
@@ -146,6 +148,12 @@ def _configure_classification(
         raise ConfigError(
             "Argument `label_columns` should name a column of 0/1 vectors for a head with `multi_label=True`. "
             f"Received: column {column.name!r} of scalars. Encode the labels, or leave `multi_label` out."
+        )
+    if not classes:
+        raise ConfigError(
+            "Argument `label_columns` should name a column of classes for a `ClassificationHead`: texts or whole "
+            f"numbers, at most 10,000 of them. Received: column {column.name!r}, with fractions or more values. "
+            "Use a `RegressionHead`, or turn the labels into classes."
         )
     if len(classes) < 2:
         raise ConfigError(

@@ -41,6 +41,7 @@ def make_layout(
         groups = _spread(inputs, features.names)
     uses: dict[str, str] = {}
     for node, group in zip(inputs, groups, strict=True):
+        _check_types(node, group, kind)
         for name in group:
             use = _use(node, name, kind(name))
             if uses.setdefault(name, use) != use:
@@ -55,20 +56,29 @@ def make_layout(
     return Layout(groups, names, tensors, numbers)
 
 
+def asked_columns(node: Any) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Names and kinds of columns as the user gave them: configuring an input writes those of the data over them."""
+    if not hasattr(node, "asked_columns"):
+        names, types = getattr(node, "column_names", None), getattr(node, "column_types", None)
+        node.asked_columns = (tuple(names or ()), dict(types or {}))
+    found: tuple[tuple[str, ...], dict[str, str]] = node.asked_columns
+    return found
+
+
 def input_info(node: Any) -> InputInfo:
     """What an input of AutoKeras takes."""
     kinds = {autokeras.StructuredDataInput: "structured", autokeras.TextInput: "text", autokeras.ImageInput: "image"}
     kind = next((name for of, name in kinds.items() if isinstance(node, of)), "tensor")
-    types = getattr(node, "column_types", None) or {}
+    names, types = asked_columns(node)
     categorical = tuple(name for name, of in types.items() if of == "categorical")
-    return InputInfo(str(node.name), kind, tuple(getattr(node, "column_names", None) or ()), categorical)
+    return InputInfo(str(node.name), kind, names, categorical)
 
 
 def _spread(inputs: Sequence[Any], names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     """All columns to a single input; else those that inputs name for themselves, and one for each of the others."""
     if len(inputs) == 1:
         return (names,)
-    own = [tuple(getattr(node, "column_names", None) or ()) for node in inputs]
+    own = [asked_columns(node)[0] for node in inputs]
     own = [group if all(name in names for name in group) else () for group in own]
     others = [name for name in names if not any(name in group for group in own)]
     if len(others) != sum(not group for group in own):
@@ -80,12 +90,22 @@ def _spread(inputs: Sequence[Any], names: tuple[str, ...]) -> tuple[tuple[str, .
     return tuple(group or (next(rest),) for group in own)
 
 
+def _check_types(node: Any, group: Sequence[str], kind: Callable[[str], str | None]) -> None:
+    """Refuse kinds of columns that are not there, where all columns are single values."""
+    unknown = [name for name in asked_columns(node)[1] if name not in group]
+    if unknown and all(kind(name) in ("string", "number", "boolean") for name in group):
+        raise ConfigError(
+            f"`column_types` must name columns of the input, {', '.join(map(repr, group))}. "
+            f"Received: {', '.join(map(repr, unknown))}. Change the names."
+        )
+
+
 def _use(node: Any, name: str, kind: str | None) -> str:
     if isinstance(node, autokeras.TextInput):
         return "text" if kind == "string" else "tensor"
     if not isinstance(node, autokeras.StructuredDataInput):
         return "tensor"
-    asked = (node.column_types or {}).get(name)
+    asked = asked_columns(node)[1].get(name)
     if asked not in (None, *_KINDS):
         raise ConfigError(
             f"`column_types` must map columns to 'numerical' or 'categorical'. Received: {name}={asked!r}. Choose one."

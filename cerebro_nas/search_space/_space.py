@@ -153,7 +153,8 @@ class SearchSpace:
     def _classes_of(self, head: Any, column: ColumnSpec, prepared: PreparedData) -> Sequence[Any]:
         if not _adapter.is_classification(head):
             return ()
-        return range(column.shape[0]) if column.shape else prepared.statistics[column.name].classes
+        # Of a vector of one number it says which of two classes.
+        return range(max(2, column.shape[0])) if column.shape else prepared.statistics[column.name].classes
 
     def layout(
         self, features: NamedColumns, labels: NamedColumns, kind: Callable[[str], str | None] = lambda name: None

@@ -42,7 +42,8 @@ class Labels:
     def show(self, found: NDArray[Any]) -> NDArray[Any]:
         """Turn n labels into what AutoKeras would return."""
         if self.kind == "names":
-            labels = found if self.dtype == "object" else found.astype(self.dtype)
+            # Other rows may have longer names than those that the type was found of.
+            labels = found if np.dtype(self.dtype).kind in "OUS" else found.astype(self.dtype)
             return np.array([_text(label) for label in labels.ravel().tolist()]).reshape(-1, 1)
         if self.kind == "zero_one":
             return found.astype(np.float32).reshape(-1, 1)

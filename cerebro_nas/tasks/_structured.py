@@ -59,7 +59,7 @@ class StructuredDataClassifier(_StructuredTask):
 
     Args:
         column_names: names of the columns; None: those of the frame.
-        column_types: `"categorical"` or `"numerical"` by name of column; None: texts and booleans are categorical,
+        column_types: `"categorical"` or `"numerical"` by name of column; None: texts are categorical,
             numbers numerical.
         num_classes: number of classes; None: that of the data.
         multi_label: whether a row may have several.
@@ -119,7 +119,7 @@ class StructuredDataRegressor(_StructuredTask):
 
     Args:
         column_names: names of the columns; None: those of the frame.
-        column_types: `"categorical"` or `"numerical"` by name of column; None: texts and booleans are categorical,
+        column_types: `"categorical"` or `"numerical"` by name of column; None: texts are categorical,
             numbers numerical.
         output_dim: numbers of a row; None: as many as in the data.
         loss: a Keras loss.

@@ -192,6 +192,9 @@ def encode_targets(labels: NDArray[Any], target: dict[str, Any]) -> NDArray[np.f
 
 def _positions(labels: NDArray[Any], target: dict[str, Any]) -> NDArray[np.intp]:
     """Positions of labels among the classes, or of the largest element of rows that are encoded already."""
+    if labels.ndim > 1 and labels.shape[-1] == 1:
+        single: NDArray[np.intp] = (labels.reshape(len(labels)) > 0.5).astype(np.intp)
+        return single
     if labels.ndim > 1:
         found: NDArray[np.intp] = labels.reshape(len(labels), -1).argmax(axis=1)
         return found

@@ -201,3 +201,8 @@ def test_models_are_kept_by_the_name_of_their_state(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(CorruptStateError, match="is damaged"):
         source.load(spec.trial, names[0])
+
+
+def test_single_numbers_keep_their_fractions_whatever_those_of_training_were() -> None:
+    spec = ColumnSpec("n", (), "int64", "scalar")
+    assert to_tensor(pd.Series([2.9, -1.5]), spec).tolist() == pytest.approx([2.9, -1.5])

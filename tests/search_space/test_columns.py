@@ -14,6 +14,7 @@ from cerebro_nas.search_space import NamedColumns
 from cerebro_nas.search_space import SearchSpace
 from cerebro_nas.search_space import named_columns
 from cerebro_nas.search_space._class_weights import with_class_weights
+from cerebro_nas.worker import ColumnSpec
 
 KINDS = {"town": "string", "age": "number", "text": "string", "image": "vector", "paid": "boolean"}
 
@@ -125,3 +126,41 @@ def test_labels_that_are_numbers_come_before_positions() -> None:
 def test_class_weights_need_classes(classes: list[list[str]], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         with_class_weights([TARGET] * len(classes), {"z": 1.0}, classes)
+
+
+def test_what_a_data_set_says_of_columns_is_forgotten_with_the_next_one(prepare: Any) -> None:
+    space = SearchSpace(ak.StructuredDataInput(name="t"), ak.ClassificationHead())
+    town = ColumnSpec("c", (), "int32", "scalar", {"kind": "categories", "values": ["a", "b"]})
+    space.configure(prepare(features=(town,)), batch_size=32, epochs=1)
+    found = space.layout(
+        named_columns("feature_columns", "c"), named_columns("label_columns", "k"), lambda name: "number"
+    )
+    assert found.uses == {}
+    assert space.inputs == (InputInfo("t", "structured"),)
+
+
+@pytest.mark.case(32)
+def test_column_types_of_columns_that_are_not_there_are_refused() -> None:
+    space = SearchSpace(ak.StructuredDataInput(column_types={"twon": "categorical"}), ak.ClassificationHead())
+    with pytest.raises(
+        ConfigError, match="`column_types` must name columns of the input, 'town', 'age'. Received: 'twon'"
+    ):
+        _layout(["town", "age"], "k", space)
+
+
+def test_number_labels_are_those_of_heads_without_classes() -> None:
+    assert _layout(["text", "age"]).number_labels == ("p",)
+
+
+def test_classes_of_a_vector_of_one_number_are_two(prepare: Any) -> None:
+    space = SearchSpace(ak.Input(), ak.ClassificationHead())
+    data = prepare(shape=(4,), classes=(), label_shape=(1,))
+    space.configure(data, batch_size=32, epochs=1, class_weight={0: 1.0, 1: 5.0})
+    assert space.targets[0]["weights"] == [1.0, 5.0]
+
+
+@pytest.mark.case(30)
+def test_labels_that_are_no_classes_are_told_as_such(prepare: Any) -> None:
+    space = SearchSpace(ak.Input(), ak.ClassificationHead())
+    with pytest.raises(ConfigError, match="with fractions or more values. Use a `RegressionHead`"):
+        space.configure(prepare(shape=(4,), classes=()), batch_size=32, epochs=1)

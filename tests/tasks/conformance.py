@@ -228,8 +228,8 @@ INPUTS = (
     Row(
         "StructuredDataInput",
         "different",
-        "texts and booleans are categorical, numbers numerical, whatever the number of their values, unless "
-        "`column_types` says otherwise; unknown and missing categories have a number of their own",
+        "texts are categorical, numbers numerical, booleans 0 and 1, whatever the number of their values, unless "
+        "`column_types` says otherwise; unknown categories have a number of their own, missing ones are refused",
         "tasks/test_tasks.py::test_an_array_has_the_names_that_are_given",
     ),
 )

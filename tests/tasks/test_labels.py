@@ -94,3 +94,8 @@ def test_numbers_are_rows(shape: tuple[int, ...]) -> None:
     values = DRAW.random(shape).astype(np.float32)
     found = Labels.of(ak.RegressionHead(), values).show(values)
     np.testing.assert_array_equal(found, values.reshape(ROWS, -1))
+
+
+def test_names_are_never_cut_to_the_length_of_the_training_rows() -> None:
+    shown = Labels.of(ak.ClassificationHead(), np.array(["cat", "dog"])).show(np.array(["horse", "cat"]))
+    assert shown.tolist() == [["horse"], ["cat"]]

@@ -37,3 +37,10 @@ def test_scalar_columns_of_any_type_become_one_input(tmp_path: Path, rows: int) 
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, np.stack([array.astype("float32") for array in columns.values()], axis=-1))
     assert tensors.targets[0].shape == (rows, 1)
+
+
+def test_rows_of_one_number_say_which_of_two_classes_they_are() -> None:
+    from cerebro_nas.worker._shard_cache import _positions
+
+    assert _positions(np.array([[0], [1], [1]], np.uint8), {"classes": []}).tolist() == [0, 1, 1]
+    assert _positions(np.array([[0, 1], [1, 0]], np.uint8), {"classes": []}).tolist() == [1, 0]
