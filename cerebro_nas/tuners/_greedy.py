@@ -94,7 +94,8 @@ class GreedyOracle(SeededOracle):
         for _ in range(self._max_collisions):
             (node,) = self._rng.choices(nodes, weights)
             values = self._vary(best, set(node.names()))
-            if self.is_new(values):
+            # KerasTuner takes a default of 0 and a drawn 0.0 for two configurations.
+            if values != best.values and self.is_new(values):
                 return values
         return None
 

@@ -163,6 +163,15 @@ def test_widths_of_layers_that_are_not_there_are_not_varied() -> None:
     assert not varied & {"conv/filters_2_0", "conv/filters_2_1", "conv/filters_0_1", "dense/units_1"}
 
 
+def test_a_default_that_is_a_whole_number_is_not_varied_to_the_same_number() -> None:
+    hps = keras_tuner.HyperParameters()
+    hps.Choice("dropout", [0.0, 0.25, 0.5], default=0)
+    hps.Choice("a", [1, 2])
+    for seed in range(10):
+        first, second = play(greedy(2, hyperparameters=hps, exploration=0.0, seed=seed))
+        assert first != second
+
+
 def test_fixed_values_stay_fixed() -> None:
     assert {values["learning_rate"] for values in play(greedy(20))} == {0.001}
 
