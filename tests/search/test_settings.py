@@ -143,7 +143,7 @@ def test_an_unknown_argument_far_from_all_lists_them() -> None:
 
 def test_names_may_be_one_or_several() -> None:
     found = _resources(label_columns="label", feature_columns=["a", "b"])
-    assert (found.label_columns, found.feature_columns) == (("label",), ("a", "b"))
+    assert (found.labels.names, found.features.names) == (("label",), ("a", "b"))
 
 
 def test_a_path_is_a_store() -> None:
