@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -275,11 +276,12 @@ class HyperHyperModel(Searching):
             BackendError: there are fewer slots than workers, or the backend failed.
             SearchAborted: the search could not go on.
         """
-        data, shapes = self._rows(df, x, y, validation_data, sample_weight)
         arguments = search.make_fit_arguments(
-            batch_size=batch_size, epochs=epochs, input_shape=input_shape or shapes, class_weight=class_weight
+            batch_size=batch_size, epochs=epochs, input_shape=input_shape, class_weight=class_weight
         )
         rules, logdirs = search.split_callbacks(callbacks, arguments.patience)
+        data, shapes = self._rows(df, x, y, validation_data, sample_weight)
+        arguments = replace(arguments, input_shape=arguments.input_shape or shapes)
         self._check(verbose, arguments)
         self._check_data(data, arguments)
         with self._claim() as claim, self._bound("fit").backend as backend:
@@ -291,13 +293,13 @@ class HyperHyperModel(Searching):
 
     def _rows(self, df: Any, x: Any, y: Any, validation_data: Any, sample_weight: Any) -> tuple[Any, Any]:
         """The rows to search on, with the columns that are said of them, and the shapes of their tensors."""
+        bound = self._bound("fit")
         if (df is None) == (x is None) or (x is None) != (y is None):
             given = [name for name, value in (("df", df), ("x", x), ("y", y)) if value is not None]
             raise ConfigError(
                 "`fit` needs a DataFrame, or arrays `x` and `y`. "
                 f"Received: {', '.join(given) or 'none of them'}. Pass `df`, or both `x=` and `y=`."
             )
-        bound = self._bound("fit")
         self._resources = self._bound_resources or bound
         if x is None:
             if validation_data is not None or sample_weight is not None:
@@ -437,8 +439,9 @@ class HyperHyperModel(Searching):
 
         The arguments are those of `fit`.
         """
+        arguments = search.make_fit_arguments(batch_size=batch_size, epochs=epochs, input_shape=input_shape)
         data, shapes = self._rows(df, x, y, validation_data, None)
-        arguments = search.make_fit_arguments(batch_size=batch_size, epochs=epochs, input_shape=input_shape or shapes)
+        arguments = replace(arguments, input_shape=arguments.input_shape or shapes)
         self._check_data(data, arguments)
         with self._claim() as claim:
             self._prepare(data, arguments, claim.session)

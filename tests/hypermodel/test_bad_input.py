@@ -205,7 +205,7 @@ def test_the_tuner_may_be_left_out(make: Make) -> None:
     """Every check before Spark passes, and the data is the first thing that is looked at."""
     model = make()
     unused: Any = None
-    with pytest.raises(ConfigError, match="`df` must be a Spark DataFrame"):
+    with pytest.raises(ConfigError, match="`fit` needs a DataFrame, or arrays"):
         model.fit(unused)
     assert model._settings.tuner == "greedy"
 
