@@ -179,6 +179,8 @@ def _joined(first: Any, second: Any) -> Any:
         import pandas as pd
 
         return pd.concat([first, second], ignore_index=True)
+    if _are_files(first) and _are_files(second):
+        return [*first, *second]
     parts = [_array(first), _array(second)]
     if parts[0].shape[1:] != parts[1].shape[1:]:
         raise DataError(
@@ -208,12 +210,21 @@ class _Table:
                     f"Received: columns={list(values.columns)[:20]} for {info.name!r}. Rename some."
                 )
             return tuple(self.add(str(name), values[name].to_numpy(), info.name) for name in values.columns)
+        if info.kind == "image" and _are_files(values):
+            return (self._add_files(info.name, values),)
         array = _array(values)
         if info.kind == "structured":
             return self._add_structured(info, array)
         if info.kind == "text" and array.ndim == 2 and array.shape[1] == 1:
             array = array[:, 0]
         return (self.add(info.name, array),)
+
+    def _add_files(self, name: str, values: Any) -> str:
+        import pyarrow as pa
+
+        # As they are: NumPy would cut zeros off their ends.
+        self._columns[name] = pa.array(list(values), pa.binary())
+        return name
 
     def add_label(self, name: str, values: Any) -> str:
         array = _array(values)
@@ -274,6 +285,12 @@ def _narrowed(column: NDArray[Any]) -> NDArray[Any]:
         return column.astype(np.float64)
     except (ValueError, TypeError):
         return column
+
+
+def _are_files(values: Any) -> bool:
+    """Whether they are pictures as encoded files, such as those of PNG."""
+    listed = isinstance(values, (list, tuple)) or (isinstance(values, np.ndarray) and values.dtype == object)
+    return listed and len(values) > 0 and all(isinstance(value, bytes) for value in values)
 
 
 def _arrow(name: str, values: NDArray[Any]) -> pa.Array:

@@ -151,3 +151,13 @@ def test_a_list_of_texts_takes_no_more_memory_than_they_have() -> None:
         tracemalloc.stop()
     assert len(_values(found, "text")[-1]) == 100_000
     assert peak < 10 << 20
+
+
+def test_encoded_pictures_stay_files_to_the_last_zero() -> None:
+    files = [b"\x89PNG" + bytes([n, 0, 0]) for n in range(N)]
+    found = rows_of_arrays(files, Y, [IMAGE], ["head"], (files[:2], Y[:2]))
+    assert _kinds(found)["image"] == "binary"
+    table: Any = found.rows
+    assert table._table["image"].to_pylist() == [*files, *files[:2]]
+    objects = np.array(files, dtype=object)
+    assert _kinds(rows_of_arrays(objects, Y, [IMAGE], ["head"]))["image"] == "binary"
