@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
@@ -95,7 +96,8 @@ class ModelSource:
     train_shards: int
     batch_size: int = 256
     fingerprint: str = ""
-    imports: tuple[tuple[str, str], ...] = ()
+    # What a process has registered says nothing of the model.
+    imports: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
     def with_output_columns(self, names: Sequence[str]) -> ModelSource:
         """Return the same source with other names for the output columns."""

@@ -54,7 +54,7 @@ def _run(directory: Path, max_trials: int) -> None:
             description={},
             journal=journal,
             check_claim=lambda: None,
-            prepared=cast("Any", types.SimpleNamespace(shards=search.shards, url="", statistics={})),
+            prepared=cast("Any", types.SimpleNamespace(shards=search.shards, url="", statistics={}, fingerprint="")),
             space=cast("Any", FakeSpace()),
             backend=backend,
             batch_size=32,
