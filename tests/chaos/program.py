@@ -183,7 +183,9 @@ def _run(job: Job) -> None:
             description={},
             journal=claim.begin(),
             check_claim=claim.check,
-            prepared=SimpleNamespace(url=space.data_url, shards=space.shards, statistics={}),  # type: ignore[arg-type]
+            prepared=SimpleNamespace(  # type: ignore[arg-type]
+                url=space.data_url, shards=space.shards, statistics={}, weights=None, fingerprint=""
+            ),
             space=space,  # type: ignore[arg-type]
             backend=backend,
             batch_size=16,
