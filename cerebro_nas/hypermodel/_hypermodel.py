@@ -419,7 +419,14 @@ class HyperHyperModel(Searching):
         overrides, count = space_of_one(self._space, known, values, choices)
         self._settings = settings_of_one(before, self._objective(before), overrides, count)
         try:
-            return self.fit(df, 32, epochs, callbacks, verbose, input_shape, x=x, y=y, validation_data=validation_data)
+            return self.fit(
+                *(df, 32, epochs, callbacks, verbose, input_shape),
+                x=x,
+                y=y,
+                validation_data=validation_data,
+                sample_weight=sample_weight,
+                class_weight=class_weight,
+            )
         finally:
             # Where it was interrupted, the last search is still the one whose architecture it took.
             self._settings, self._result = before, self._result or found

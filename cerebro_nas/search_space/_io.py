@@ -14,6 +14,7 @@ import numpy as np
 
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.search_space._layout import asked_columns
+from cerebro_nas.search_space._layout import spread
 from cerebro_nas.search_space._tokens import set_num_tokens
 from cerebro_nas.worker import ColumnSpec
 
@@ -49,9 +50,7 @@ def features_by_input(
     """Give each input its columns: all to a single input, one each if the numbers agree, or as the user says."""
     columns = {column.name: column for column in prepared.features}
     if names is None:
-        if len(inputs) == 1:
-            return (tuple(prepared.features),)
-        names = [[column.name] for column in prepared.features]
+        names = spread(inputs, tuple(columns))
     if len(names) != len(inputs):
         raise ConfigError(
             f"Argument `feature_columns` should say which columns feed each of the {len(inputs)} inputs. "

@@ -38,7 +38,7 @@ def make_layout(
     """
     groups = groups_in_order("feature_columns", features, [node.name for node in inputs], "input")
     if groups is None:
-        groups = _spread(inputs, features.names)
+        groups = spread(inputs, features.names)
     uses: dict[str, str] = {}
     for node, group in zip(inputs, groups, strict=True):
         _check_types(node, group, kind)
@@ -74,7 +74,7 @@ def input_info(node: Any) -> InputInfo:
     return InputInfo(str(node.name), kind, names, categorical)
 
 
-def _spread(inputs: Sequence[Any], names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+def spread(inputs: Sequence[Any], names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     """All columns to a single input; else those that inputs name for themselves, and one for each of the others."""
     if len(inputs) == 1:
         return (names,)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import numbers
+from abc import ABC
+from abc import abstractmethod
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,20 +24,20 @@ _LARGEST_EXPONENT = 300
 _PRIMITIVES = (bool, int, float, str)
 
 
-class Hyperparameter:
+class Hyperparameter(ABC):
     """One entry of a search space: what `hp_choice` and its like give."""
 
     def name(self, given: str) -> str:
         """What the hyperparameter is called in leaderboards, from its name in the search space."""
         return given
 
+    @abstractmethod
     def register(self, space: keras_tuner.HyperParameters, name: str) -> None:
         """Add it to a space under `name`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def value(self, raw: Any) -> Any:
         """What the user's function is given for a value of the space."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, repr=False)

@@ -60,3 +60,16 @@ def test_a_space_a_search_one_architecture_and_a_refit_with_arrays(
 def test_either_a_frame_or_both_arrays(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         _model(tmp_path).fit(**arguments)
+
+
+def test_one_architecture_is_trained_with_the_weights_that_are_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Any] = {}
+    model = _model(tmp_path)
+    model.sys_setup(x=X, y=Y)
+    monkeypatch.setattr(HyperHyperModel, "fit", lambda self, *args, **kwargs: seen.update(kwargs))
+    weights = np.ones(len(X))
+    model.fixed_arch_search(x=X, y=Y, optimizer=["adam"], sample_weight=weights, class_weight={"yes": 2.0}, verbose=0)
+    assert seen["sample_weight"] is weights
+    assert seen["class_weight"] == {"yes": 2.0}
