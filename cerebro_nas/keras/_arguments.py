@@ -41,10 +41,10 @@ class EstimatorArguments:
                     f"`{name}` must be given, or neither `optimizer` nor `loss`: then those of the compiled model are "
                     f"used. Received: {name}=None. Pass it."
                 )
-        _refuse_weights(loss_weights)
         self.model = model
         self.optimizer = optimizer
         self.loss = loss
+        self.loss_weights = loss_weights
         self.metrics = () if metrics is None else metrics
         self.batch_size = _checked_batch_size(batch_size)
         self.callbacks = callbacks or ()
@@ -104,15 +104,6 @@ def _refuse_transformation(function: Any) -> None:
             f"`tf.data.Dataset` that a function could change. Received: transformation_fn={function!r}. Transform the "
             "DataFrame before `fit`, or begin the model with preprocessing layers (`keras.layers.RandomFlip`, ...), "
             "which see each batch."
-        )
-
-
-def _refuse_weights(weights: Any) -> None:
-    values = list(weights.values() if isinstance(weights, Mapping) else weights or ())
-    if any(value != 1 for value in values):
-        raise ConfigError(
-            "`loss_weights` must be None or ones: the losses of several outputs are added up as they are. "
-            f"Received: loss_weights={weights!r}. Leave it out."
         )
 
 

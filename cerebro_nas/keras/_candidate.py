@@ -17,6 +17,7 @@ from cerebro_nas.errors import ConfigError
 from cerebro_nas.errors import UnsafeModelError
 from cerebro_nas.keras._arguments import EstimatorArguments
 from cerebro_nas.keras._parts import loss_parts
+from cerebro_nas.keras._parts import loss_weights
 from cerebro_nas.keras._parts import metric_parts
 from cerebro_nas.keras._parts import optimizer_part
 from cerebro_nas.keras._targets import Output
@@ -134,6 +135,7 @@ def _read(estimator: EstimatorArguments, adapter: Adapter | None) -> Candidate:
         model=_text(model),
         optimizer=optimizer_part(estimator.optimizer),
         loss=tuple(part.serialised for part in losses),
+        loss_weights=loss_weights(estimator.loss_weights, names),
         metrics=metric_parts(estimator.metrics, names),
         adapted=adapted,
         parameters=int(model.count_params()),

@@ -42,7 +42,8 @@ class SparkEstimator(EstimatorArguments):
             one-hot vectors, 0 or 1, or numbers as they are. A sparse categorical loss is trained as the categorical
             one, which gives the same numbers; so are sparse metrics.
         batch_size: rows per training step.
-        loss_weights: must be None, or ones.
+        loss_weights: what the loss of each output counts for in the sum: numbers in a list, or a dict by the names of
+            the output layers; those that it does not name count for 1.
         metrics: Keras metrics or their names; for several outputs a list of lists or a dict.
         callbacks: `keras.callbacks.EarlyStopping` stops a candidate, `keras.callbacks.TensorBoard` logs all; the
             same ones for all candidates.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -77,6 +79,34 @@ def loss_parts(given: Any, outputs: Sequence[str]) -> tuple[LossPart, ...]:
     else:
         items = [given] * len(outputs)
     return tuple(_loss(item) for item in items)
+
+
+def loss_weights(given: Any, outputs: Sequence[str]) -> tuple[float, ...]:
+    """What the loss of each output counts for in the sum; those that a dict does not name count for 1.
+
+    Returns:
+        A number for each output, or nothing where each counts for 1.
+
+    Raises:
+        ConfigError: they are no numbers, or of other outputs.
+    """
+    if isinstance(given, Mapping):
+        odd = [name for name in given if name not in outputs]
+        values = [given.get(name, 1.0) for name in outputs]
+    else:
+        values = [1.0] * len(outputs) if given is None else list(given) if _is_list(given) else [given]
+        odd = [] if len(values) == len(outputs) else values
+    if odd or not all(_is_weight(value) for value in values):
+        raise ConfigError(
+            f"`loss_weights` must be numbers of at least 0, one for each of the {len(outputs)} outputs: a list, or a "
+            f"dict by name ({', '.join(outputs)}). Received: loss_weights={given!r}. Pass such numbers, or None."
+        )
+    return () if all(value == 1 for value in values) else tuple(float(value) for value in values)
+
+
+def _is_weight(value: Any) -> bool:
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value >= 0
 
 
 def metric_parts(given: Any, outputs: Sequence[str]) -> tuple[tuple[Any, ...], ...]:

@@ -16,6 +16,7 @@ from autokeras.engine import node as node_module
 from autokeras.graph import Graph
 from autokeras.utils import utils
 from keras.src.backend.common import global_state
+from keras_tuner.src.engine.conditions import Parent as Parent
 
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.search_space._tokens import with_token_limit
@@ -45,6 +46,11 @@ LEAVES = frozenset(
 )
 # Hyperparameters that count repeated parts, each with hyperparameters of its own.
 COUNTS = frozenset({"num_layers", "num_blocks"})
+# The widths of such parts carry their numbers, from 0, and no condition on the counts.
+_WIDTHS = (
+    (re.compile(r"filters_(\d+)_(\d+)"), ("num_blocks", "num_layers")),
+    (re.compile(r"units_(\d+)"), ("num_layers",)),
+)
 
 
 class ShapeGraph(Graph):  # type: ignore[misc]  # AutoKeras ships no types
@@ -67,16 +73,37 @@ class ShapeGraph(Graph):  # type: ignore[misc]  # AutoKeras ships no types
 
 
 class Probe(keras_tuner.HyperParameters):  # type: ignore[misc]  # KerasTuner ships no types
-    """Hyperparameters that let `choose` replace each entry and its value the moment a build registers it."""
+    """Hyperparameters that are looked at the moment a build registers them.
 
-    def __init__(self, choose: Callable[[Any], tuple[Any, Any]]) -> None:
+    Args:
+        choose: may replace an entry, and gives its value.
+        condition: may replace an entry, knowing those registered before it.
+    """
+
+    def __init__(
+        self,
+        choose: Callable[[Any], tuple[Any, Any]],
+        condition: Callable[[Any, keras_tuner.HyperParameters], Any],
+    ) -> None:
         super().__init__()
         self._choose = choose
+        self._condition = condition
 
     def _register(self, hyperparameter: Any, overwrite: bool = False) -> Any:
         entry, value = self._choose(hyperparameter)
+        entry = self._condition(entry, self)
         self.values.setdefault(entry.name, value)
         return super()._register(entry, overwrite)
+
+
+def counts_of_width(name: str) -> list[tuple[str, int]]:
+    """Of the width of a repeated part: the hyperparameters that count such parts, with its number in each, from 0."""
+    block, slash, leaf = name.rpartition("/")
+    for pattern, counts in _WIDTHS:
+        match = pattern.fullmatch(leaf)
+        if match:
+            return [(block + slash + count, int(number)) for count, number in zip(counts, match.groups(), strict=True)]
+    return []
 
 
 def flatten(structure: Any) -> list[Any]:

@@ -16,7 +16,9 @@ from cerebro_nas.errors import BuildError
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.search_space._adapter import COUNTS
 from cerebro_nas.search_space._adapter import LEAVES
+from cerebro_nas.search_space._adapter import Parent
 from cerebro_nas.search_space._adapter import Probe
+from cerebro_nas.search_space._adapter import counts_of_width
 
 _LOGGER = logging.getLogger(__name__)
 _HP = keras_tuner.engine.hyperparameters
@@ -33,7 +35,8 @@ class Explorer:
 
     AutoKeras registers only what the current values need. A choice is structural if another value of it may bring
     other hyperparameters: strings and booleans, other than those known to decide nothing. Repeated parts are counted
-    at their maximum, because their hyperparameters carry no condition.
+    at their maximum, because their hyperparameters carry no condition; those of AutoKeras' blocks get it here, so that
+    a tuner does not vary the width of a layer that is not there.
 
     Args:
         build: builds the graph for the values that it is given; raises `BuildError`.
@@ -58,7 +61,7 @@ class Explorer:
         pending: list[Forced] = [{}]
         while pending:
             forced = pending.pop(0)
-            probe = Probe(partial(self._choose, forced))
+            probe = Probe(partial(self._choose, forced), self._conditioned)
             self._try(probe, forced)
             pending += self._alternatives(probe, self._record(probe))
         if len(self._failures) == self.builds:
@@ -85,6 +88,16 @@ class Explorer:
         if _leaf(entry.name) in COUNTS and not isinstance(entry, _HP.Boolean):
             return entry, max(entry.values)
         return entry, entry.default
+
+    def _conditioned(self, entry: Any, others: keras_tuner.HyperParameters) -> Any:
+        """The entry, under the condition that the part it belongs to is there."""
+        if self._is_known(entry.name):
+            for name, number in counts_of_width(entry.name):
+                count = next((hp for hp in others.space if hp.name == name), None)
+                there = [] if count is None else [value for value in count.values if value > number]
+                if count is not None and len(there) < len(count.values):
+                    entry.conditions = [*entry.conditions, Parent(name, there)]
+        return entry
 
     def _override(self, entry: Any) -> Any:
         given = self._overrides.get(entry.name)

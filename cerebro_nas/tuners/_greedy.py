@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from typing import Any
 
 import keras_tuner
@@ -17,11 +15,6 @@ from cerebro_nas.tuners._stages import Values
 from cerebro_nas.tuners._tree import tree
 
 _TRUST = 0.5
-# AutoKeras' blocks have a width for each layer that they may have, under no condition on how many they have.
-_WIDTHS = (
-    (re.compile(r"filters_(\d+)_(\d+)"), ("num_blocks", "num_layers")),
-    (re.compile(r"units_(\d+)"), ("num_layers",)),
-)
 
 
 class GreedyOracle(SeededOracle):
@@ -33,8 +26,7 @@ class GreedyOracle(SeededOracle):
 
     The active hyperparameters of the best trial form a tree by the parts of their names
     (`image_block_1/conv_block_1/filters_0_0`). To exploit, a node is drawn with probability proportional to one over
-    the number of hyperparameters below it; those are drawn anew and all others copied. Widths of layers that the best
-    trial does not have are left alone: another value would be the same network once more.
+    the number of hyperparameters below it; those are drawn anew and all others copied.
 
     Args:
         exploration: a float is the probability that a trial explores (takes random values throughout); an int is the
@@ -94,8 +86,7 @@ class GreedyOracle(SeededOracle):
         for _ in range(self._max_collisions):
             (node,) = self._rng.choices(nodes, weights)
             values = self._vary(best, set(node.names()))
-            # KerasTuner takes a default of 0 and a drawn 0.0 for two configurations.
-            if values != best.values and self.is_new(values):
+            if self.is_new(values):
                 return values
         return None
 
@@ -106,21 +97,7 @@ class GreedyOracle(SeededOracle):
 def _names(best: keras_tuner.HyperParameters) -> list[str]:
     """What can be varied in `best`."""
     fixed = keras_tuner.engine.hyperparameters.Fixed
-    active = [hp.name for hp in best.space if best.is_active(hp) and not isinstance(hp, fixed)]
-    return [name for name in active if _is_used(name, best.values)]
-
-
-def _is_used(name: str, values: Mapping[str, Any]) -> bool:
-    """Whether a hyperparameter, if it is the width of a layer, is that of one that is there."""
-    leaf = name.rpartition("/")[2]
-    block = name[: len(name) - len(leaf)]
-    for pattern, counts in _WIDTHS:
-        match = pattern.fullmatch(leaf)
-        if match:
-            numbers = zip(map(int, match.groups()), counts, strict=True)
-            # A number that is not searched for is known to the block alone, which has no widths beyond it.
-            return all(number < values.get(block + count, number + 1) for number, count in numbers)
-    return True
+    return [hp.name for hp in best.space if best.is_active(hp) and not isinstance(hp, fixed)]
 
 
 def _check_exploration(exploration: Any, parallelism: int) -> None:

@@ -13,6 +13,7 @@ import keras_tuner
 import numpy as np
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.tuners._checks import is_number
 from cerebro_nas.tuners._enumerate import next_values
 from cerebro_nas.tuners._pareto import losses
 from cerebro_nas.tuners._stages import Proposal
@@ -217,6 +218,11 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]  # KerasTuner ship
         self._base, self._proposed = state["base"], state["proposed"]
         # Values come with the trials, which KerasTuner saves apart.
         self._notes = {name: (parent, note) for name, (parent, note) in state["notes"].items()}
+
+    def _compute_values_hash(self, values: Values) -> str:
+        # KerasTuner's own takes a default of 0 and a drawn 0.0 for two configurations.
+        plain = {name: float(value) if is_number(value) else value for name, value in values.items()}
+        return str(super()._compute_values_hash(plain))
 
     def _record_values(self, trial: Any) -> None:
         # KerasTuner's own redraws values, unseeded, where a name stands for several entries with conditions.

@@ -336,7 +336,7 @@ def compile_key(spec: CandidateSpec) -> str:
     config = optimizer.get("config", {})
     if isinstance(config.get("learning_rate"), (int, float)):
         config["learning_rate"] = None
-    parts = [spec.model, optimizer, spec.loss, spec.metrics, spec.adapted]
+    parts = [spec.model, optimizer, spec.loss, spec.loss_weights, spec.metrics, spec.adapted]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

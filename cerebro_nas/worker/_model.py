@@ -35,6 +35,7 @@ def build_model(spec: CandidateSpec) -> keras.Model:
     model.compile(
         optimizer=optimizer,
         loss=_single([_loss(item) for item in spec.loss]),
+        loss_weights=list(spec.loss_weights) or None,
         metrics=_single([[_metric(item) for item in group] for group in spec.metrics]),
     )
     # Optimizer state exists only after this, and it has to travel with the first hop.

@@ -124,6 +124,7 @@ class CandidateSpec:
             have equal text.
         optimizer: `keras.optimizers.serialize(...)` of the optimizer.
         loss: per output, `keras.losses.serialize(...)` or a registered name.
+        loss_weights: per output, what its loss counts for in the sum; empty: 1 each.
         metrics: per output, a list of serialised metrics or registered names.
         adapted: statistics of preprocessing layers by layer name, e.g. `{"normalization": {"mean": [...],
             "variance": [...]}}`; they come from the whole data set, so that no worker adapts on its part.
@@ -147,6 +148,7 @@ class CandidateSpec:
     batch_size: int = 0
     parent: str = ""
     parent_state: str = ""
+    loss_weights: tuple[float, ...] = ()
 
     def with_parent(self, parent: str, state: str) -> CandidateSpec:
         """The candidate that begins with this state of another trial."""
@@ -163,9 +165,17 @@ class CandidateSpec:
         Raises:
             ValueError: it is no such text; the message names the part that is not.
         """
-        raw = _object(parse_json(text), _CANDIDATE, "a candidate")
+        plain = parse_json(text)
+        later = {"loss_weights": []}  # which the specifications of earlier versions lack
+        raw = _object({**later, **plain} if isinstance(plain, dict) else plain, _CANDIDATE, "a candidate")
         metrics = tuple(tuple(_list(group, "metrics")) for group in raw["metrics"])
-        return cls(**{**raw, "loss": tuple(raw["loss"]), "metrics": metrics})
+        weights = tuple(raw["loss_weights"])
+        if weights and len(weights) != len(raw["loss"]):
+            raise ValueError(
+                "The specification of a candidate must have a weight for each loss, or none. "
+                f"Received: {len(weights)} for {len(raw['loss'])}."
+            )
+        return cls(**{**raw, "loss": tuple(raw["loss"]), "metrics": metrics, "loss_weights": weights})
 
 
 # --- reading what may have been changed -------------------------------------------------------------------------------
@@ -273,6 +283,7 @@ _CANDIDATE: _Fields = {
     "batch_size": _is_count,
     "parent": _is(str),
     "parent_state": _is(str),
+    "loss_weights": _is_list_of_numbers,
 }
 
 

@@ -52,8 +52,6 @@ def test_metrics_of_its_own_win_over_those_it_was_compiled_with() -> None:
     [
         ({"custom_objects": {"Mine": object}}, r"`custom_objects` must be None.*Received: custom_objects=\['Mine'\]"),
         ({"transformation_fn": len}, r"`transformation_fn` must be None.*Transform the DataFrame before `fit`"),
-        ({"loss_weights": [1, 0.5]}, r"`loss_weights` must be None or ones.*Received: loss_weights=\[1, 0.5\]"),
-        ({"loss_weights": {"a": 2}}, r"`loss_weights` must be None or ones"),
         ({"batch_size": 0}, r"`batch_size` must be a whole number of at least 1. Received: batch_size=0"),
         ({"batch_size": 16.5}, r"Received: batch_size=16.5"),
         ({"batch_size": True}, r"Received: batch_size=True"),

@@ -76,6 +76,29 @@ def test_several_outputs_report_under_their_names() -> None:
     assert {"loss", "kind_accuracy"} <= set(names)
 
 
+@pytest.mark.parametrize("loss_weights", [{"kind": 0.25}, [1, 0.25]])
+def test_losses_are_weighed_as_keras_weighs_them(loss_weights: Any) -> None:
+    inputs = keras.Input((4,))
+    outputs = [keras.layers.Dense(width, name=name)(inputs) for width, name in ((1, "price"), (3, "kind"))]
+    model = keras.Model(inputs, outputs)
+    estimator = SparkEstimator(model, optimizer="adam", loss="mse", loss_weights=loss_weights)
+    built = build_model(rehearse(lambda params: estimator, {})[0].spec)
+    rows, targets = np.ones((2, 4), "float32"), [np.ones((2, width), "float32") for width in (1, 3)]
+
+    found = built.evaluate(rows, targets, verbose=0, return_dict=True)
+
+    price, kind = (np.mean((target - part) ** 2) for target, part in zip(targets, built.predict(rows), strict=True))
+    assert found["loss"] == pytest.approx(price + 0.25 * kind, rel=1e-5)
+
+
+def test_weights_of_losses_come_with_the_compiled_model() -> None:
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, [keras.layers.Dense(1, name=name)(inputs) for name in "ab"])
+    model.compile("sgd", "mse", loss_weights=[1.0, 0.5])
+
+    assert rehearse(lambda params: SparkEstimator(model), {})[0].spec.loss_weights == (1.0, 0.5)
+
+
 def test_keras_by_way_of_tensorflow_is_the_same_keras() -> None:
     kit = pytest.importorskip("tensorflow").keras
     model = kit.Sequential([kit.layers.Input((4,)), kit.layers.Dense(1, activation="sigmoid")])

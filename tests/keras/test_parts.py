@@ -10,6 +10,7 @@ import pytest
 
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.keras._parts import loss_parts
+from cerebro_nas.keras._parts import loss_weights
 from cerebro_nas.keras._parts import metric_parts
 from cerebro_nas.keras._parts import optimizer_part
 
@@ -115,6 +116,24 @@ def test_one_loss_is_that_of_all_outputs() -> None:
     assert [part.serialised for part in loss_parts("mse", TWO)] == ["mse", "mse"]
 
 
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (None, ()),
+        ([1, 1.0], ()),
+        ([1, 0.5], (1.0, 0.5)),
+        ({"b": 0}, (1.0, 0.0)),
+        ({"b": 2, "a": np.float32(3)}, (3.0, 2.0)),
+    ],
+)
+def test_losses_count_as_much_as_they_are_said_to(given: Any, wanted: tuple[float, ...]) -> None:
+    assert loss_weights(given, TWO) == wanted
+
+
+def test_a_single_loss_may_have_a_weight() -> None:
+    assert loss_weights(0.5, ONE) == loss_weights([0.5], ONE) == (0.5,)
+
+
 def test_an_optimizer_is_plain_values() -> None:
     assert optimizer_part("sgd")["class_name"] == "SGD"
     rate = keras.optimizers.schedules.CosineDecay(0.1, 100)
@@ -133,6 +152,12 @@ def test_an_optimizer_is_plain_values() -> None:
         (lambda: loss_parts(["mse"], TWO), r"`loss` must have one entry for each of the 2 outputs \(a, b\)"),
         (lambda: loss_parts(["mse", None], TWO), "`loss` must have one entry"),
         (lambda: loss_parts({"a": "mse"}, TWO), "`loss` must be a dict with the names of the outputs: a, b"),
+        (lambda: loss_weights([1.0], TWO), r"`loss_weights` must be numbers .* each of the 2 outputs.*a, b"),
+        (lambda: loss_weights({"c": 1}, TWO), r"Received: loss_weights=\{'c': 1\}"),
+        (lambda: loss_weights([1, -1], TWO), "of at least 0"),
+        (lambda: loss_weights([1, True], TWO), "`loss_weights` must be numbers"),
+        (lambda: loss_weights([1, float("nan")], TWO), "`loss_weights` must be numbers"),
+        (lambda: loss_weights("heavy", ONE), "Received: loss_weights='heavy'"),
         (lambda: metric_parts(["mae", "mse"], TWO), r"`metrics` must say which output each metric is of.*a, b"),
         (lambda: metric_parts([["mae"]], TWO), "`metrics` must have one entry for each of the 2 outputs"),
         (lambda: metric_parts({"c": ["mae"]}, TWO), "`metrics` must be a dict with the names"),

@@ -61,6 +61,50 @@ def test_overrides_of_counts_are_the_maximum() -> None:
     assert "units_4" in names
 
 
+def conditions(space: keras_tuner.HyperParameters) -> dict[str, list[tuple[str, list[int]]]]:
+    return {hp.name: [(c.name, sorted(c.values)) for c in hp.conditions] for hp in space.space}
+
+
+def test_widths_of_layers_are_there_where_the_layers_are() -> None:
+    def build(hp: keras_tuner.HyperParameters) -> None:
+        layers = hp.Choice("conv/num_layers", [1, 2])
+        for i in range(hp.Choice("conv/num_blocks", [1, 2, 3], default=2)):
+            for j in range(layers):
+                hp.Choice(f"conv/filters_{i}_{j}", [8, 16])
+        # Counts that are not searched for have no entry; that of another block is none of this one's.
+        hp.Choice("dense/units_1", [8, 16])
+        hp.Choice("dense/units", [8, 16])
+
+    found = conditions(explore(build))
+
+    assert found["conv/filters_0_0"] == found["dense/units_1"] == found["dense/units"] == []
+    assert found["conv/filters_0_1"] == [("conv/num_layers", [2])]
+    assert found["conv/filters_1_0"] == [("conv/num_blocks", [2, 3])]
+    assert found["conv/filters_2_1"] == [("conv/num_blocks", [3]), ("conv/num_layers", [2])]
+    assert conditions(explore(build, conv__num_blocks=2))["conv/filters_1_0"] == []
+
+
+def test_blocks_of_ones_own_may_number_their_widths_otherwise() -> None:
+    found = Explorer(nested, None, lambda name: False).explore()
+
+    assert set(conditions(found)) >= {"units_0", "units_2"}
+    assert not conditions(found)["units_2"]
+
+
+def test_a_candidate_has_the_widths_that_its_values_say(prepare: Prepare) -> None:
+    node = ak.Input()
+    space = SearchSpace(node, ak.RegressionHead()(ak.DenseBlock(use_batchnorm=False, dropout=0.0)(node)))
+    space.configure(prepare(shape=(4,)), batch_size=8, epochs=1)
+    hps = space.explore()
+    for layers in (1, 3):
+        hps.values = {
+            "dense_block_1/num_layers": layers,
+            **{f"dense_block_1/units_{i}": 16 << i for i in range(layers)},
+        }
+        text = space.build(hps, trial="t").model
+        assert [f'"units":{16 << i}' in text for i in range(3)] == [i < layers for i in range(3)]
+
+
 def test_unknown_override_is_reported_with_near_names() -> None:
     with pytest.warns(UserWarning, match="'depth', which has no effect. Near names: y/depth"):
         explore(nested, depth=1)

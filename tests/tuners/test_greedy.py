@@ -143,26 +143,6 @@ def test_defaults_that_failed_are_no_result() -> None:
     assert max(changed) > 3
 
 
-def test_widths_of_layers_that_are_not_there_are_not_varied() -> None:
-    hps = keras_tuner.HyperParameters()
-    hps.Choice("conv/num_blocks", [1, 2, 3], default=2)
-    hps.Fixed("conv/num_layers", 1)
-    hps.Choice("dense/num_layers", [1, 2], default=1)
-    for name in (*(f"conv/filters_{i}_{j}" for i in range(3) for j in range(2)), "dense/units_0", "dense/units_1"):
-        hps.Choice(name, list(range(100)), default=50)
-    hps.Choice("fixed/units_1", list(range(100)), default=50)
-    varied = set()
-    for seed in range(40):
-        first, second = play(greedy(2, hyperparameters=hps, exploration=0.0, seed=seed))
-        changed = {name for name in second if second[name] != first[name]}
-        assert changed
-        varied |= changed
-
-    # A root that is varied draws the counts too, but none of the widths that are not used.
-    assert varied >= {"conv/num_blocks", "conv/filters_0_0", "conv/filters_1_0", "dense/units_0", "fixed/units_1"}
-    assert not varied & {"conv/filters_2_0", "conv/filters_2_1", "conv/filters_0_1", "dense/units_1"}
-
-
 def test_a_default_that_is_a_whole_number_is_not_varied_to_the_same_number() -> None:
     hps = keras_tuner.HyperParameters()
     hps.Choice("dropout", [0.0, 0.25, 0.5], default=0)

@@ -193,6 +193,14 @@ def test_candidates_of_one_architecture_share_one_trace(search: SearchSpec, tmp_
     assert _equal(_state(result), _state(_train(alone, second, 0, 0, 1)))
 
 
+def test_candidates_that_weigh_their_losses_otherwise_share_no_trace(search: SearchSpec, tmp_path: Path) -> None:
+    engine, plain = Engine(search, tmp_path / "scratch"), _candidate("a", conv=False)
+    doubled = replace(plain, trial="b", loss_weights=(2.0,))
+    losses = [_evaluate(engine, spec, 0).report.metrics["loss"] for spec in (plain, doubled)]
+    assert engine.num_models == 2
+    assert losses[1] == pytest.approx(2 * losses[0], rel=1e-6)
+
+
 def test_a_streamed_shard_gives_what_a_resident_one_gives(search: SearchSpec, tmp_path: Path) -> None:
     spec = _candidate(conv=False)
     resident, streamed = Engine(search, tmp_path / "a"), Engine(search, tmp_path / "b", resident_bytes=3000)

@@ -26,6 +26,8 @@ SEARCH = SearchSpec(
 
 def test_they_come_back() -> None:
     assert CandidateSpec.from_json(CANDIDATE.to_json()) == CANDIDATE
+    weighted = dataclasses.replace(CANDIDATE, loss_weights=(1.0, 0.5))
+    assert CandidateSpec.from_json(weighted.to_json()) == weighted
     assert SearchSpec.from_json(SEARCH.to_json()) == SEARCH
 
 
@@ -35,6 +37,12 @@ def test_they_come_back() -> None:
 def test_other_texts_are_refused(kind: type[CandidateSpec] | type[SearchSpec], text: str) -> None:
     with pytest.raises(ValueError, match="."):
         kind.from_json(text)
+
+
+def test_candidates_of_earlier_versions_weigh_their_losses_alike() -> None:
+    earlier = dataclasses.asdict(CANDIDATE)
+    del earlier["loss_weights"]
+    assert CandidateSpec.from_json(json.dumps(earlier)) == CANDIDATE
 
 
 _PLAIN_COLUMN = {"name": "x", "shape": [], "dtype": "int32", "encoding": "scalar"}
@@ -51,6 +59,8 @@ _WRONG: list[tuple[CandidateSpec | SearchSpec, str, Any]] = [
     (CANDIDATE, "seed", 10**30),
     (CANDIDATE, "parameters", True),
     (CANDIDATE, "parameters", -1),
+    (CANDIDATE, "loss_weights", [0.5]),
+    (CANDIDATE, "loss_weights", ["1", "1"]),
     (SEARCH, "data_url", None),
     (SEARCH, "shards", [{"split": "train"}]),
     (SEARCH, "shards", [3]),
