@@ -68,6 +68,7 @@ def prepare_data(
     uses: Mapping[str, str] | None = None,
     weight_column: str | None = None,
     number_labels: Collection[str] = (),
+    arrays: Sequence[Sequence[str]] | None = None,
 ) -> PreparedData:
     """Write rows as shards, shuffled, with statistics over all of them.
 
@@ -89,6 +90,8 @@ def prepare_data(
         uses: by feature column that is no tensor, what its values are: `"category"` or `"text"`.
         weight_column: column of sample weights, numbers of 0 or more.
         number_labels: label columns whose values are no classes, even if they are whole numbers.
+        arrays: where the rows were made of arrays, the columns that each of them became; it is kept for who goes on
+            with the data set and knows of no columns.
 
     Returns:
         The description of what was written.
@@ -120,6 +123,8 @@ def prepare_data(
     )
     settings = {**asked, "input_shape": plain_shapes(input_shape), "seed": seed}
     settings |= {"uses": dict(uses or {}), "weight_column": weight_column}
+    if arrays is not None:
+        settings["arrays"] = [list(group) for group in arrays]
     settings["schema"] = rows.schema_of(plan.columns)
     store.create_owned(staging, "data set being made")
     try:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from cerebro_nas.data import PreparedData
     from cerebro_nas.data import Rows
     from cerebro_nas.search import Resources
     from cerebro_nas.search_space import InputInfo
@@ -54,7 +55,27 @@ class ArrayData:
             labels=NamedColumns(self.labels),
             validation=self.validation or bound.validation,
             weight_column=self.weight,
+            arrays=True,
         )
+
+
+def resources_of_arrays(prepared: PreparedData, bound: Resources) -> Resources:
+    """What the user bound, with the columns of a data set that was made of arrays; as it is for any other.
+
+    Args:
+        prepared: what an earlier `fit(x=, y=)` has prepared, in another process perhaps.
+        bound: what the user bound.
+    """
+    groups: Any = prepared.settings.get("arrays")
+    if groups is None:
+        return bound
+    return replace(
+        bound,
+        features=NamedColumns(tuple(column.name for column in prepared.features), tuple(map(tuple, groups))),
+        labels=NamedColumns(tuple(column.name for column in prepared.labels)),
+        weight_column=None if prepared.weights is None else prepared.weights.name,
+        arrays=True,
+    )
 
 
 def rows_of_arrays(

@@ -10,6 +10,7 @@ from typing import Any
 
 from cerebro_nas import search
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.hypermodel._arrays import resources_of_arrays
 from cerebro_nas.hypermodel._arrays import rows_of_arrays
 from cerebro_nas.hypermodel._checks import check_hyperparameters
 from cerebro_nas.hypermodel._checks import need_tensorflow
@@ -345,9 +346,12 @@ class HyperHyperModel(Searching):
         )
         rules, logdirs = search.split_callbacks(callbacks, arguments.patience)
         resources = self._bound("fit_on_prepared_data")
+        search.check_verbose(resources.verbose if verbose is None else verbose)
+        prepared = load_prepared(resources.store, self._settings.project_name)
+        if df is None:
+            resources = self._resources = resources_of_arrays(prepared, resources)
         self._check(verbose, arguments)
         resources.backend.check()
-        prepared = load_prepared(resources.store, self._settings.project_name)
         layout = self._layout(df)
         check_fingerprint(
             prepared,

@@ -76,6 +76,9 @@ def prepare(
                 _LOGGER.warning("The data is prepared again: what is in %s was made in another way since.", found.url)
             # However many workers there are now, the shards are those that candidates have been visiting.
             num_shards = began["data"]["num_shards"]
+        made["number_labels"] = layout.number_labels
+        if resources.arrays:
+            made["arrays"] = layout.features
         return prepare_data(data, store=resources.store, name=name, num_shards=num_shards, seed=seed, **columns, **made)
 
 

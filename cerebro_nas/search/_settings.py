@@ -130,7 +130,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Resources:
-    """What `resource_bind` was given, checked."""
+    """What `resource_bind` was given, checked; or what it comes to for arrays.
+
+    Attributes:
+        arrays: whether the columns are those that arrays became.
+    """
 
     backend: Backend
     store: Store
@@ -141,6 +145,7 @@ class Resources:
     verbose: int
     num_shards: int
     weight_column: str | None = None
+    arrays: bool = False
 
     @property
     def default_objective(self) -> str:

@@ -45,6 +45,32 @@ def test_a_space_a_search_one_architecture_and_a_refit_with_arrays(
     assert set(model.predict(X).tolist()) <= {"yes", "no"}
 
 
+def test_a_search_on_data_that_was_made_of_arrays_before(tmp_path: Path) -> None:
+    weights = np.linspace(0.5, 1.5, len(X))
+    _model(tmp_path).fit(x=X, y=Y, validation_data=(X[:20], Y[:20]), sample_weight=weights, epochs=1)
+    later = _model(tmp_path)  # as in a new process, which has no arrays
+    later.fit_on_prepared_data(epochs=1)
+    assert later.result.best_model.history
+    assert set(later.predict(X).tolist()) <= {"yes", "no"}
+
+
+def test_each_input_gets_the_columns_that_its_array_became(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def two() -> HyperHyperModel:
+        nodes = [ak.Input(name="left"), ak.StructuredDataInput(column_names=["a", "b"], name="right")]
+        merged = ak.Merge(merge_type="concatenate")([ak.DenseBlock(num_layers=1)(node) for node in nodes])
+        model = HyperHyperModel(nodes, ak.RegressionHead()(merged), max_trials=1, seed=1)
+        model.resource_bind(LocalBackend(num_workers=1), tmp_path / "store", verbose=0)
+        model.tuner_bind("random", objective="val_loss")
+        return model
+
+    two().sys_setup(x=[X, X[:, :2]], y=np.arange(60))
+    # Numbers to regress on that only validation rows have are no classes that candidates cannot learn.
+    assert "validation rows only" not in caplog.text
+    later = two()
+    later.fit_on_prepared_data(epochs=1)
+    assert later.predict([X, X[:, :2]]).shape[0] == 60
+
+
 @pytest.mark.case(32)
 @pytest.mark.parametrize(
     ("arguments", "message"),
