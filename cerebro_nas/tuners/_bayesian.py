@@ -13,12 +13,15 @@ from scipy.stats import qmc
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.tuners._bayesian_candidates import Search
 from cerebro_nas.tuners._bayesian_candidates import expected_improvement
+from cerebro_nas.tuners._bayesian_candidates import sample
 from cerebro_nas.tuners._bayesian_models import Forest
 from cerebro_nas.tuners._bayesian_models import Model
 from cerebro_nas.tuners._bayesian_models import Process
 from cerebro_nas.tuners._bayesian_models import Scales
 from cerebro_nas.tuners._bayesian_models import fit_scales
 from cerebro_nas.tuners._bayesian_targets import targets
+from cerebro_nas.tuners._branches import Branch
+from cerebro_nas.tuners._branches import other_branches
 from cerebro_nas.tuners._checks import check_int
 from cerebro_nas.tuners._checks import check_number
 from cerebro_nas.tuners._checks import check_one_of
@@ -41,6 +44,8 @@ _LEAST_DESIGN = 10
 _FITTED = 200
 _ALWAYS_FITTED = 20
 _GROWTH = 1.1
+# Configurations by which a branch is judged.
+_BRANCH_SAMPLE = 500
 # Observations that a model is made of at most: the time of a Gaussian process grows with their square and cube.
 _MOST = 600
 _LIES: dict[str, Callable[[Floats], float]] = {
@@ -68,6 +73,11 @@ class BayesianOracle(SeededOracle):
     model at a trial, not from the luckiest result. Losses are made nearly normal first, so that outliers do no harm;
     failed trials count as the worst result.
 
+    In a conditional space, a third of the proposals (`branching`) are made in a branch in which the best trial is not:
+    with another value of an unordered choice that others depend on, the one whose lower confidence bound is lowest.
+    There improvement is counted from the best trial of that branch. Otherwise a search stays where it first was good,
+    as the next small gain there is surer than that in a branch which must be set well to be good.
+
     Sources: Jones, Schonlau, Welch, "Efficient global optimization of expensive black-box functions" (1998); Snoek,
     Larochelle, Adams, "Practical Bayesian optimization of machine learning algorithms" (2012); Ginsbourger, Le Riche,
     Carraro, "Kriging is well-suited to parallelize optimization" (2010) for believer and constant liar; Egele and
@@ -89,6 +99,8 @@ class BayesianOracle(SeededOracle):
             if None.
         xi: (ei) improvement below which nothing counts, in standard deviations of the (transformed) losses; 0 if None.
         num_candidates: configurations that are looked at first, for each proposal; half as many again come after.
+        branching: probability that a proposal is made in another branch than that of the best trial, 0 to 1; of no
+            effect in a space without conditions.
         **kwargs: see `SeededOracle`.
 
     Raises:
@@ -105,6 +117,7 @@ class BayesianOracle(SeededOracle):
         kappa: float | None = None,
         xi: float | None = None,
         num_candidates: int = 2000,
+        branching: float = 1 / 3,
         **kwargs: Any,
     ) -> None:
         check_one_of("surrogate", surrogate, get_args(Surrogate))
@@ -113,6 +126,7 @@ class BayesianOracle(SeededOracle):
         if num_initial_points is not None:
             check_int("num_initial_points", num_initial_points, least=1)
         check_int("num_candidates", num_candidates, least=10)
+        check_number("branching", branching, 0, 1)
         acquisition = acquisition or ("lcb" if pending == "qucb" else "ei")
         _check_parameter("kappa", kappa, acquisition, "lcb")
         _check_parameter("xi", xi, acquisition, "ei")
@@ -126,6 +140,7 @@ class BayesianOracle(SeededOracle):
         self.kappa = _KAPPA if kappa is None else kappa
         self.xi = _XI if xi is None else xi
         self.num_candidates = num_candidates
+        self.branching = branching
         # What was fitted last, and to what; made anew where it is missing.
         self._scales: tuple[tuple[Any, ...], Scales] | None = None
 
@@ -165,13 +180,38 @@ class BayesianOracle(SeededOracle):
         tried = np.concatenate([ended, waiting]) if waiting else ended
         model, rows = self._believe(encoding, ended, known, tried, rng)
         means = model.predict(rows)[0]
-        good = rows[np.argsort(means, kind="stable")]
-        search = Search(encoding, tried, self._acquisition(model, float(means.min()), rng), rng)
-        for row in search.run(good, self.num_candidates):
+        order = np.argsort(means, kind="stable")
+        branch = self._branch(encoding, model, rows[order], rng)
+        inside = order if branch is None else order[encoding.within(rows[order], branch)]
+        best = float(means[inside[0] if len(inside) else order[0]])
+        search = Search(encoding, tried, self._acquisition(model, best, rng), rng, branch)
+        for row in search.run(rows[inside], self.num_candidates):
             values = encoding.values(row)
             if self.is_new(values):
                 return values
         return None
+
+    def _branch(self, encoding: Encoding, model: Model, good: Floats, rng: np.random.Generator) -> Branch | None:
+        """Where to look this time; None: everywhere.
+
+        Args:
+            encoding: of the space.
+            model: what is believed.
+            good: what was tried, best first.
+            rng: source of chance.
+        """
+        branches = other_branches(self.hyperparameters, encoding.values(good[0]), self._rng)
+        if not branches or rng.random() >= self.branching:
+            return None
+
+        def bound(branch: Branch) -> float:
+            rows = sample(encoding, good, _BRANCH_SAMPLE, rng, branch)
+            if not len(rows):  # chance found no way into it
+                return np.inf
+            mean, deviation = model.predict(rows)
+            return float((mean - _KAPPA * deviation).min())
+
+        return min(branches, key=bound)
 
     def _history(self, encoding: Encoding, done: list[Observation]) -> tuple[Floats, Floats]:
         rows = np.stack([encoding.row(item.values) for item in done])

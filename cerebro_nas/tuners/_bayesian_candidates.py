@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import erfcx
 from scipy.special import log_ndtr
 
+from cerebro_nas.tuners._branches import Branch
 from cerebro_nas.tuners._encoding import Bools
 from cerebro_nas.tuners._encoding import Dimension
 from cerebro_nas.tuners._encoding import Encoding
@@ -30,12 +31,19 @@ class Search:
         tried: rows that are out of the question.
         acquisition: of many rows at once, higher is better.
         rng: source of chance.
+        branch: where to look; None: everywhere.
     """
 
     def __init__(
-        self, encoding: Encoding, tried: Floats, acquisition: Callable[[Floats], Floats], rng: np.random.Generator
+        self,
+        encoding: Encoding,
+        tried: Floats,
+        acquisition: Callable[[Floats], Floats],
+        rng: np.random.Generator,
+        branch: Branch | None = None,
     ) -> None:
         self._encoding = encoding
+        self._branch = branch
         self._tried = set(_keys(tried))
         self._acquisition = acquisition
         self._rng = rng
@@ -48,9 +56,7 @@ class Search:
             count: how many rows to look at in the first round.
         """
         rng, encoding = self._rng, self._encoding
-        everywhere = encoding.settle(rng.random((count - count // 2, len(encoding.dimensions))))
-        near = neighbours(encoding, good[:_PARENTS], count // 2, _WIDEST, rng)
-        rows, worth = self._score(np.concatenate([everywhere, near]))
+        rows, worth = self._score(sample(encoding, good, count, rng, self._branch))
         for step in range(1, _ROUNDS + 1):
             if len(rows):
                 near = neighbours(encoding, rows[:_PARENTS], max(1, count // 10), _WIDEST / 3.0**step, rng)
@@ -60,7 +66,33 @@ class Search:
 
     def _score(self, rows: Floats) -> tuple[Floats, Floats]:
         rows = rows[[key not in self._tried for key in _keys(rows)]]
+        if self._branch is not None:
+            rows = rows[self._encoding.within(rows, self._branch)]
         return _sorted(rows, self._acquisition(rows)) if len(rows) else (rows, np.empty(0))
+
+
+def sample(
+    encoding: Encoding, good: Floats, count: int, rng: np.random.Generator, branch: Branch | None = None
+) -> Floats:
+    """Random rows, and neighbours of good ones.
+
+    Args:
+        encoding: of the space.
+        good: rows whose neighbourhoods are looked at, best first; of those in the branch, if there is one.
+        count: how many rows; some fewer within a branch.
+        rng: source of chance.
+        branch: where they are to be; None: anywhere.
+    """
+    everywhere = rng.random((count - count // 2, len(encoding.dimensions)))
+    if branch is None:
+        near = neighbours(encoding, good[:_PARENTS], count // 2, _WIDEST, rng)
+        return np.concatenate([encoding.settle(everywhere), near])
+    encoding.fix(everywhere, branch)
+    rows = encoding.settle(everywhere)
+    inside = good[encoding.within(good, branch)][:_PARENTS]
+    if len(inside):
+        rows = np.concatenate([rows, neighbours(encoding, inside, count // 2, _WIDEST, rng)])
+    return rows[encoding.within(rows, branch)]
 
 
 def _sorted(rows: Floats, worth: Floats) -> tuple[Floats, Floats]:

@@ -15,6 +15,7 @@ import keras_tuner
 import numpy as np
 from numpy.typing import NDArray
 
+from cerebro_nas.tuners._branches import Branch
 from cerebro_nas.tuners._stages import Values
 from cerebro_nas.tuners._tree import is_active
 
@@ -162,6 +163,20 @@ class Encoding:
             active[:, place] = here
         settled[~active] = np.nan
         return settled
+
+    def fix(self, units: Floats, branch: Branch) -> None:
+        """Have these units, before they are settled, be in a branch."""
+        for name, value in (*branch.under, (branch.name, branch.value)):
+            for place in self._homes.get(name, ()):
+                units[:, place] = self.dimensions[place].unit(value)
+
+    def within(self, rows: Floats, branch: Branch) -> Bools:
+        """Which rows are in a branch."""
+        found = np.zeros(len(rows), bool)
+        for place in self._homes.get(branch.name, ()):
+            # What is not active is NaN, and equals nothing.
+            found |= rows[:, place] == self.dimensions[place].unit(branch.value)
+        return found
 
     def features(self, rows: Floats, inactive: float | None = None) -> Floats:
         """What models read.

@@ -9,7 +9,10 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from cerebro_nas.tuners._branches import Branch
+from cerebro_nas.tuners._branches import draw_branch
 from cerebro_nas.tuners._checks import check_int
+from cerebro_nas.tuners._checks import check_number
 from cerebro_nas.tuners._seeded import Observation
 from cerebro_nas.tuners._stages import Values
 from cerebro_nas.tuners._unit_cube import Axis
@@ -37,19 +40,26 @@ class MultivariateTPEOracle(CubeOracle):
     Args:
         n_startup_trials: random trials that must succeed first; at least 1.
         n_ei_candidates: candidates drawn for a proposal; at least 1.
+        branching: probability that a proposal is made in another branch of a conditional space than that of the best
+            trial (another kind of network, say); what only that branch has is then modelled from the trials there.
+            0 to 1; 0 is Optuna's own behaviour.
         **kwargs: see `SeededOracle`.
 
     Raises:
         ImportError: Optuna is not installed.
     """
 
-    def __init__(self, *, n_startup_trials: int = 10, n_ei_candidates: int = 24, **kwargs: Any) -> None:
+    def __init__(
+        self, *, n_startup_trials: int = 10, n_ei_candidates: int = 24, branching: float = 0.4, **kwargs: Any
+    ) -> None:
         _need_optuna()
         super().__init__(**kwargs)
         check_int("n_startup_trials", n_startup_trials, least=1)
         check_int("n_ei_candidates", n_ei_candidates, least=1)
         self.n_startup_trials = n_startup_trials
+        check_number("branching", branching, 0, 1)
         self.n_ei_candidates = n_ei_candidates
+        self.branching = branching
         # Follows from the trials, see `CubeOracle`.
         self._told: dict[str, tuple[float | None, int, Any]] = {}
 
@@ -59,13 +69,11 @@ class MultivariateTPEOracle(CubeOracle):
         done = sum(item.loss is not None for item in observations)
         if done < self.n_startup_trials or not self.cube.free:
             return self.fresh_random_values()
-        told = self._finished(observations, most_failed=done)
-        told += [_trial(self.cube, self.cube.codes(values), "RUNNING") for values in self.pending()]
-        for number, trial in enumerate(told):
-            trial.number = number - len(told)  # the one that is asked for has number 0
+        ended = [(item.values, item.loss) for item in observations]
+        branch = draw_branch(self.hyperparameters, ended, self.branching, self._rng)
         values: Values = {}
         for _ in range(_ATTEMPTS):
-            values = self._suggest(told)
+            values = self._suggest(branch)
             if self.is_new(values):
                 return values
         return self.settle(values)
@@ -86,9 +94,32 @@ class MultivariateTPEOracle(CubeOracle):
             self._told[item.trial_id] = known
         return known[2]
 
-    def _suggest(self, told: Sequence[Any]) -> Values:
-        trial = _ask(told, self.n_ei_candidates, self._rng.getrandbits(32))
-        return self.cube.walk(lambda axis: _pick(trial, axis))
+    def _suggest(self, branch: Branch | None) -> Values:
+        inside = None if branch is None else self._ask(branch)
+        trial = self._ask(None)
+        given = {} if branch is None else self.cube.codes_within(branch)
+
+        def pick(axis: Axis) -> float:
+            if axis.key in given:
+                return given[axis.key]
+            if branch is None or not branch.owns(axis.hp):
+                return _pick(trial, axis)
+            return axis.encode(self.sample(axis.hp)) if inside is None else _pick(inside, axis)
+
+        return self.cube.walk(pick)
+
+    def _ask(self, branch: Branch | None) -> Any:
+        """What Optuna makes of the trials in a branch, or of all; None: none of them has a result."""
+        ended = [item for item in self.observations() if branch is None or branch.holds(item.values)]
+        running = [values for values in self.pending() if branch is None or branch.holds(values)]
+        done = sum(item.loss is not None for item in ended)
+        if not done:
+            return None
+        told = self._finished(ended, most_failed=done)
+        told += [_trial(self.cube, self.cube.codes(values), "RUNNING") for values in running]
+        for number, trial in enumerate(told):
+            trial.number = number - len(told)  # the one that is asked for has number 0
+        return _ask(told, self.n_ei_candidates, self._rng.getrandbits(32))
 
 
 def _ask(told: Sequence[Any], n_ei_candidates: int, seed: int) -> Any:

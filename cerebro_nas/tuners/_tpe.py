@@ -12,6 +12,8 @@ import hyperopt
 import numpy as np
 from hyperopt import tpe
 
+from cerebro_nas.tuners._branches import Branch
+from cerebro_nas.tuners._branches import draw_branch
 from cerebro_nas.tuners._checks import check_int
 from cerebro_nas.tuners._checks import check_number
 from cerebro_nas.tuners._stages import Values
@@ -56,6 +58,9 @@ class TPEOracle(CubeOracle):
         prior_weight: weight of the prior, in trials; above 0.
         n_ei_candidates: candidates drawn for each hyperparameter; at least 1.
         n_startup_jobs: random trials that must succeed first; at least 0.
+        branching: probability that a proposal is made in another branch of a conditional space than that of the best
+            trial (another kind of network, say); what only that branch has is then modelled from the trials there.
+            0 to 1; 0 is hyperopt's own behaviour.
         **kwargs: see `SeededOracle`.
     """
 
@@ -66,6 +71,7 @@ class TPEOracle(CubeOracle):
         prior_weight: float = 1.0,
         n_ei_candidates: int = 24,
         n_startup_jobs: int = 20,
+        branching: float = 0.4,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -76,7 +82,9 @@ class TPEOracle(CubeOracle):
         self.gamma = gamma
         self.prior_weight = float(prior_weight)
         self.n_ei_candidates = n_ei_candidates
+        check_number("branching", branching, 0, 1)
         self.n_startup_jobs = n_startup_jobs
+        self.branching = branching
 
     def propose(self) -> Values | None:
         """The candidate that is likeliest to be good, or random values at first."""
@@ -84,32 +92,40 @@ class TPEOracle(CubeOracle):
         done = sum(item.loss is not None for item in observations)
         if done < max(1, self.n_startup_jobs) or not self.cube.free:
             return self.fresh_random_values()
+        ended = [(item.values, item.loss) for item in observations]
+        branch = draw_branch(self.hyperparameters, ended, self.branching, self._rng)
         rows = [(math.inf if item.loss is None else item.loss, self.codes_of(item)) for item in observations]
         rows += [(math.inf, self.cube.codes(values)) for values in self.pending()]
-        rows, good = self._split(rows, done)
         values: Values = {}
         for _ in range(_ATTEMPTS):
-            values = self._suggest(rows, good)
+            values = self._suggest(rows, branch)
             if self.is_new(values):
                 return values
         return self.settle(values)
 
-    def _split(self, rows: list[_Row], done: int) -> tuple[list[_Row], int]:
+    def _suggest(self, rows: Sequence[_Row], branch: Branch | None) -> Values:
+        codes = {} if branch is None else self.cube.codes_within(branch)
+        inside = [row for row in rows if row[1].items() >= codes.items()]
+        while True:
+            values, waiting = self.cube.part(codes)
+            if not waiting:
+                return values
+            own = [axis for axis in waiting if branch is not None and branch.owns(axis.hp)]
+            others = [axis for axis in waiting if axis not in own]
+            codes = {**codes, **self._ask(others, rows), **self._ask(own, inside)}
+
+    def _split(self, rows: Sequence[_Row]) -> tuple[list[_Row], int]:
         """The trials that hyperopt is given, and how many of them are good."""
+        done = sum(loss < math.inf for loss, _ in rows)
         good = min(math.ceil(self.gamma * math.sqrt(len(rows))), _MOST_GOOD, done)
         best = sorted(range(len(rows)), key=lambda index: (rows[index][0], index))[:good]
         others = sorted(set(range(len(rows))) - set(best))[-_LATEST:]
         return [rows[index] for index in sorted([*best, *others])], good
 
-    def _suggest(self, rows: Sequence[_Row], good: int) -> Values:
-        codes: Codes = {}
-        while True:
-            values, waiting = self.cube.part(codes)
-            if not waiting:
-                return values
-            codes |= self._ask(waiting, rows, good)
-
-    def _ask(self, axes: Sequence[Axis], rows: Sequence[_Row], good: int) -> Codes:
+    def _ask(self, axes: Sequence[Axis], known: Sequence[_Row]) -> Codes:
+        rows, good = self._split(known)
+        if not axes or not good:
+            return {axis.key: axis.encode(self.sample(axis.hp)) for axis in axes}
         domain = _domain(tuple((axis.key, axis.kind, axis.size, axis.low, axis.high) for axis in axes))
         known = hyperopt.trials_from_docs([_doc(n, row, axes) for n, row in enumerate(rows)], validate=False)
         with np.errstate(all="ignore"):

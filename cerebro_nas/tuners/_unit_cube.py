@@ -11,6 +11,7 @@ from typing import Literal
 
 import keras_tuner
 
+from cerebro_nas.tuners._branches import Branch
 from cerebro_nas.tuners._enumerate import ordered_values
 from cerebro_nas.tuners._seeded import Observation
 from cerebro_nas.tuners._seeded import SeededOracle
@@ -129,6 +130,11 @@ class Cube:
                 else:
                     waiting.setdefault(axis.name, axis)
         return values, list(waiting.values())
+
+    def codes_within(self, branch: Branch) -> Codes:
+        """The codes that all configurations in a branch have."""
+        given = {**dict(branch.under), branch.name: branch.value}
+        return {axis.key: axis.encode(given[axis.name]) for axis in self.free if axis.name in given}
 
     def codes(self, values: Values) -> Codes:
         """The codes of a configuration; what it leaves out was built with its default."""

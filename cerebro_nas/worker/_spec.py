@@ -166,7 +166,7 @@ class CandidateSpec:
             ValueError: it is no such text; the message names the part that is not.
         """
         plain = parse_json(text)
-        later = {"loss_weights": []}  # which the specifications of earlier versions lack
+        later: dict[str, Any] = {"loss_weights": []}  # which the specifications of earlier versions lack
         raw = _object({**later, **plain} if isinstance(plain, dict) else plain, _CANDIDATE, "a candidate")
         metrics = tuple(tuple(_list(group, "metrics")) for group in raw["metrics"])
         weights = tuple(raw["loss_weights"])

@@ -16,13 +16,20 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-# What is too much for a test. Everything else of the snippet is executed as written.
-SMALLER = {"max_trials=20": "max_trials=1", "epochs=5": "epochs=1"}
+SEARCH, AUTOKERAS, SPARK_ML, TUNER = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
-def snippet() -> str:
-    (found,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    return str(found)
+def smaller(code: str, changes: dict[str, str]) -> str:
+    """The snippet with what is too much for a test; everything else of it is executed as written."""
+    for written, changed in changes.items():
+        assert code.count(written) == 1, written
+        code = code.replace(written, changed)
+    return code
+
+
+def run(code: str, names: dict[str, Any]) -> dict[str, Any]:
+    exec(compile(code, "README.md", "exec"), names)  # noqa: S102 (our own README)
+    return names
 
 
 def small_data(spark: SparkSession) -> DataFrame:
@@ -49,13 +56,40 @@ def test_links_lead_somewhere() -> None:
 def test_the_snippet_runs(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = snippet()
-    for written, smaller in SMALLER.items():
-        assert code.count(written) == 1, written
-        code = code.replace(written, smaller)
+    code = smaller(SEARCH, {"max_trials=20": "max_trials=1", "epochs=5": "epochs=1"})
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"sc": spark.sparkContext, "train_df": small_data(spark)}
-    exec(compile(code, "README.md", "exec"), names)  # noqa: S102 (our own README)
+    names = run(code, {"sc": spark.sparkContext, "train_df": small_data(spark)})
     assert len(names["rel"].records) >= 1
     assert 0.0 <= names["rel"].leaderboard()["score"].iloc[0] <= 1.0
     assert "learning_rate" in capsys.readouterr().out
+    run(TUNER, names)
+    assert "initial_hps" not in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore")  # as above
+def test_the_snippet_for_those_who_come_from_autokeras_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(0)
+    x_train, x_test = draw.normal(size=(80, 3)), draw.normal(size=(5, 3))
+    names = {"x_train": x_train, "y_train": np.where(x_train[:, 0] > 0, "a", "b"), "x_test": x_test}
+    monkeypatch.chdir(tmp_path)
+    found = run(smaller(AUTOKERAS, {"max_trials=10": "max_trials=1", "epochs=20": "epochs=1"}), names)["clf"]
+    assert set(np.ravel(found.predict(x_test))) <= {"a", "b"}
+
+
+@pytest.mark.slow
+@pytest.mark.spark
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore")  # as above
+def test_the_snippet_for_spark_ml_runs(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyspark.ml import Pipeline
+    from pyspark.ml.feature import VectorAssembler
+
+    draw = np.random.default_rng(0).normal(size=(80, 2))
+    df = spark.createDataFrame([(*map(float, row), "a" if row[0] > 0 else "b") for row in draw], ["p", "q", "species"])
+    monkeypatch.chdir(tmp_path)
+    names = {"Pipeline": Pipeline, "VectorAssembler": VectorAssembler, "names": ["p", "q"], "df": df}
+    code = smaller(SPARK_ML, {"maxTrials=10": "maxTrials=1", "epochs=20": "epochs=1"})
+    found = {row["predictedLabel"] for row in run(code, names)["model"].transform(df).collect()}
+    assert found <= {"a", "b"}

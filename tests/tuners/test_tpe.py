@@ -137,7 +137,7 @@ def test_hyperopt_is_given_the_good_ones_and_the_latest(losses: list[float | Non
     rows = [(np.inf if value is None else value, {"row": float(n)}) for n, value in enumerate(losses)]
     done = sum(value is not None for value in losses)
 
-    kept, good = oracle._split(rows, done)
+    kept, good = oracle._split(rows)
 
     assert good <= min(done, 25)
     assert sorted(row[0] for row in rows)[:good] == sorted(row[0] for row in kept)[:good]
