@@ -269,6 +269,13 @@ def test_the_second_spark_starts_from_what_the_first_one_loaded(tmp_path: Path, 
     deadline = time.monotonic() + 200
     while list(cache.glob("recording-*")) and time.monotonic() < deadline:
         time.sleep(0.2)
+    for refused in cache.glob("classes-*.failed"):
+        # Java 21 and later, which is what there is where Java was not installed by hand: nothing is made that it
+        # would refuse, and sessions go on without.
+        assert refused.read_text() == "a jar is on the class path twice"
+        assert not list(cache.glob("classes-*.jsa"))
+        assert _run(tmp_path) == "10 False"
+        pytest.skip("this Java refuses an archive of Spark's class path")
     (archive,) = cache.glob("classes-*.jsa")
     assert _run(tmp_path) == "10 True"
     assert _run(tmp_path, "off") == "10 False"
