@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--problem", choices=tuple(PROBLEMS), required=True)
     parser.add_argument("--folder", type=Path, required=True, help="has rows.npz; the result goes there")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--exploration", type=float)
     for name in ("--seed", "--trials", "--epochs", "--batch-size"):
         parser.add_argument(name, type=int, required=True)
     arguments = parser.parse_args()
@@ -54,6 +55,7 @@ def _ours(arguments: argparse.Namespace, arrays: dict[str, Any]) -> Any:
         "greedy",
         objective=_OBJECTIVE,
         max_trials=arguments.trials,
+        **({} if arguments.exploration is None else {"exploration": arguments.exploration}),
         # As AutoKeras has it: a trial begins when the one before has ended. Several workers take what is the default.
         parallelism=1 if arguments.workers == 1 else None,
     )

@@ -100,6 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trials", type=int, help="of each search (default: 12, for Fashion-MNIST 8)")
     parser.add_argument("--epochs", type=int, help="of each trial (default: 5, for Fashion-MNIST 3)")
     parser.add_argument("--batch-size", type=int, default=32, help="default: %(default)s")
+    parser.add_argument("--exploration", type=float, help="of ours; AutoKeras has none (default: our default)")
     parser.add_argument("--sides", nargs="+", choices=[side.key for side in SIDES], help="default: all")
     parser.add_argument("--images", type=Path, default=_w8_data.FOLDER, help="folder of Fashion-MNIST's files")
 
@@ -140,6 +141,8 @@ def _searches(
         "--epochs": given["epochs"] or problem.epochs,
         "--batch-size": arguments.batch_size,
     }
+    if arguments.exploration is not None:
+        sizes["--exploration"] = arguments.exploration
     options = list(itertools.chain(*((name, str(value)) for name, value in sizes.items())))
     for number, seed in enumerate(seeds):
         # Another one begins each time, so that no side always has the machine when it is warm or busy.

@@ -34,10 +34,10 @@ resolve "$scratch/dev.txt" "$scratch/dev.in" --constraint requirements.txt "$@"
 sed -e "s|-r $scratch/dev.in|cerebro-nas[dev] (pyproject.toml)|" -e 's|, -c requirements.txt||' -e 's|-c requirements.txt, ||' \
     "$scratch/dev.txt" | awk 'NR == 3 { print "-r requirements.txt" } { print }' >requirements-dev.txt
 
-# This lane is only ever installed to test against it, so it takes the test runner along. There is no Python 3.13 for it,
+# This lane is only ever installed to test against it, so it takes along what the tests need. There is no Python 3.13 for it,
 # which cannot be said to the resolver: what it pins for that is dropped.
 trap 'rm -rf "$scratch" requirements-test.in' EXIT
-grep -E '^(hypothesis|pytest|pytest-timeout|safetensors)>' "$scratch/dev.in" >requirements-test.in
+grep -E '^(cryptography|hypothesis|optuna|pytest|pytest-timeout|safetensors)>' "$scratch/dev.in" >requirements-test.in
 resolve requirements-petastorm.txt pyproject.toml requirements-test.in \
     --extra petastorm --extra cpu --extra java --extra tensorboard "$@"
 sed -i.bak -e 's|-r requirements-test.in|cerebro-nas[dev] (pyproject.toml)|' -e "/python_full_version >= '3.13'/d" \
