@@ -83,6 +83,10 @@ def refit(
         # The search has found another best one since.
         result = _Refit(model, values, all_rows, overwrite=True).run(arguments, logdirs, verbose)
     check(result.records)
+    if result.best_model.best_epoch + 1 != epochs:
+        # It is that of an earlier call, which wanted more or fewer.
+        result = _Refit(model, values, all_rows, overwrite=True).run(arguments, logdirs, verbose)
+        check(result.records)
     model._keep(result)
     return result
 

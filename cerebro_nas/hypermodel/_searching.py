@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from cerebro_nas.search_space import Layout
     from cerebro_nas.search_space import SearchSpace
     from cerebro_nas.tuners import Tuner
+
+_LOGGER = logging.getLogger(__name__)
 
 _DEFAULT_SEED = 0
 
@@ -260,6 +263,12 @@ class Searching(Fitted):
         if claim.session is not None:
             began, identity = search.began_with(claim.session), search.identity_of(claim.session)
             search.check_same(began, description, self._settings.force_fields)
+            if began.get("epochs") != arguments.epochs:
+                _LOGGER.warning(
+                    "The search began with epochs=%s. epochs=%s holds for trials to come; those that have ended stay "
+                    "as they are. With `overwrite=True` it begins anew.",
+                    *(began.get("epochs"), arguments.epochs),
+                )
         return search.SearchPlan(
             project=self.project_name,
             tuner_name=tuner_name,

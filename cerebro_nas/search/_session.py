@@ -253,7 +253,9 @@ class _Session:
     def _summarise(self, driver: SearchDriver, result: ModelSelectionResult, ended: float) -> None:
         notes: tuple[str, ...] = ()
         if driver.resumed:
-            notes = (f"It went on from {format_duration(driver.started)} of an earlier session.",)
+            went_on = any(entry.started >= driver.started for entry in result.schedule_log)
+            began = f"It went on from {format_duration(driver.started)} of an earlier session."
+            notes = (began if went_on else "It had ended before; this is what it came to.",)
         elif len(result.schedule_log):
             notes = (f"The first unit began {format_duration(self._first(ended) - driver.started)} into the search.",)
         outcomes = count_outcomes(self._books.records)

@@ -18,6 +18,7 @@ from cerebro_nas.hypermodel import refit
 from cerebro_nas.tasks._course import Course
 from cerebro_nas.tasks._course import history_of
 from cerebro_nas.tasks._data import as_numbers
+from cerebro_nas.tasks._data import check_lengths
 from cerebro_nas.tasks._data import checked
 from cerebro_nas.tasks._data import is_spark
 from cerebro_nas.tasks._data import single
@@ -47,6 +48,9 @@ _KERAS_FIT: dict[str, Any] = {
 }
 _OURS_FIT = ("class_weight", "sample_weight", "input_shape")
 _KERAS_CALL: dict[str, Any] = {"callbacks": None, "steps": None, "sample_weight": None}
+
+# What the calls name themselves: misspelt, it is what was meant.
+_NAMED = {"fit": ("epochs", "callbacks", "validation_split", "validation_data")}
 
 
 class AutoModel:
@@ -311,8 +315,9 @@ class AutoModel:
         extra = _read(kwargs, _KERAS_CALL, ("return_dict",), "evaluate")
         search.check_verbose(verbose)
         if not is_spark(x):
-            x = self._rows(x)
-            y = single(checked(y, self._head_names, "y"))
+            labels = checked(y, self._head_names, "y")
+            check_lengths(checked(x, self._input_names, "x"), labels)
+            x, y = self._rows(x), single(labels)
         found: dict[str, float] = self._model.evaluate(x, y, batch_size, return_dict=True)
         if extra.get("return_dict"):
             return found
@@ -358,6 +363,7 @@ class AutoModel:
 
     def _array_feed(self, x: Any, y: Any, validation_split: float, validation_data: Any) -> dict[str, Any]:
         inputs, labels = checked(x, self._input_names, "x"), checked(y, self._head_names, "y")
+        check_lengths(inputs, labels)
         self._labels = [Labels.of(head, part) for head, part in zip(self._heads, labels, strict=True)]
         if validation_data is None:
             _check_fraction(validation_split)
@@ -378,7 +384,9 @@ class AutoModel:
             )
         where = " in validation_data"
         inputs = checked(validation_data[0], self._input_names, "x", where)
-        return inputs, checked(validation_data[1], self._head_names, "y", where)
+        labels = checked(validation_data[1], self._head_names, "y", where)
+        check_lengths(inputs, labels, where)
+        return inputs, labels
 
     def _spark_feed(self, df: Any, y: Any, validation_split: float, validation_data: Any) -> dict[str, Any]:
         self._labels = None
@@ -425,5 +433,5 @@ def _read(kwargs: Mapping[str, Any], inert: Mapping[str, Any], known: Sequence[s
                 f"`{where}` can take `{name}` as {value!r} only: rows are cut into shards that workers train on. "
                 f"Received: {name}={kwargs[name]!r}. Leave it out."
             )
-    search.refuse_unknown(rest, (*known, "batch_size", "verbose"), where)
+    search.refuse_unknown(rest, (*known, *_NAMED.get(where, ()), "batch_size", "verbose"), where)
     return found

@@ -58,6 +58,25 @@ def checked(data: Any, names: Sequence[str], argument: str, where: str = "") -> 
     return found
 
 
+def check_lengths(inputs: Sequence[Any], labels: Sequence[Any], where: str = "") -> None:
+    """Refuse inputs and labels of different lengths.
+
+    Args:
+        inputs: what `checked` gave for x, of equally many rows.
+        labels: likewise, for y.
+        where: comes behind their names in the message.
+
+    Raises:
+        ConfigError: so they are.
+    """
+    rows, labelled = len(inputs[0]), len(labels[0])
+    if rows != labelled:
+        raise ConfigError(
+            f"Expected x and y{where} to have equally many rows. "
+            f"Received: {rows} rows of x and {labelled} of y. Pass one label for each row."
+        )
+
+
 def split(tables: Sequence[Any], fraction: float) -> tuple[list[Any], list[Any]]:
     """Cut the last rows off each table, for validation: as many as AutoKeras takes, one at least.
 

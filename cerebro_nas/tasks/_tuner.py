@@ -82,6 +82,9 @@ def choose_tuner(tuner: Any, kwargs: Mapping[str, Any]) -> TunerChoice:
                 options.setdefault("acquisition", "lcb")
     if inspect.isclass(tuner) and tuner in _OF_TASKS and "initial_hps" not in options:
         options["initial_hps"] = starts(_OF_TASKS[tuner], options.get("hyperparameters"))
+    if name == "greedy":
+        # AutoKeras' own varies the best trial always.
+        options.setdefault("exploration", 0.0)
     return TunerChoice(tuner if name is None else name, options, max_epochs)
 
 

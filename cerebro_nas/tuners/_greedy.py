@@ -26,7 +26,9 @@ class GreedyOracle(SeededOracle):
 
     The active hyperparameters of the best trial form a tree by the parts of their names
     (`image_block_1/conv_block_1/filters_0_0`). To exploit, a node is drawn with probability proportional to one over
-    the number of hyperparameters below it; those are drawn anew and all others copied.
+    the number of hyperparameters below it, and one over one more than the number of trials that differ from the best
+    in nothing but those: what was varied in vain waits for what was not varied yet. The hyperparameters of the node are
+    drawn anew and all others copied.
 
     Args:
         exploration: a float is the probability that a trial explores (takes random values throughout); an int is the
@@ -82,13 +84,22 @@ class GreedyOracle(SeededOracle):
         nodes = tree(_names(best))
         if not nodes:
             return None
-        weights = [1 / len(node.names()) for node in nodes]
+        tried = self._differences(best.values)
+        below = [frozenset(node.names()) for node in nodes]
+        weights = [1 / len(names) / (1 + sum(changed <= names for changed in tried)) for names in below]
         for _ in range(self._max_collisions):
             (node,) = self._rng.choices(nodes, weights)
             values = self._vary(best, set(node.names()))
             if self.is_new(values):
                 return values
         return None
+
+    def _differences(self, best: Values) -> list[set[str]]:
+        """By trial that has ended or runs, in which of the hyperparameters of `best` it differs; none that does not."""
+        known = [item.values for item in self.observations()] + self.pending()
+        # What is not there in the other is no difference of its own: it went with the choice that it depends on.
+        changed = [{name for name in best if name in values and values[name] != best[name]} for values in known]
+        return [names for names in changed if names]
 
     def _vary(self, best: keras_tuner.HyperParameters, names: set[str]) -> Values:
         return self.complete_randomly({name: value for name, value in best.values.items() if name not in names})

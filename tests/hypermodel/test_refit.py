@@ -157,6 +157,7 @@ def test_what_is_done_is_not_done_again_but_for_another_best_trial(make: Make, d
     again.fit(df, BATCH, epochs=2)
     same = refit(again, epochs=2, batch_size=BATCH)
     assert [entry.started for entry in same.schedule_log] == [entry.started for entry in found.schedule_log]
+    assert len(refit(again, epochs=3, batch_size=BATCH).get_history()["loss"]) == 3
     again.fit(df, BATCH, epochs=2)
     other = refit(again, epochs=2, batch_size=4)
     assert len(other.get_history()["loss"]) == 2

@@ -282,7 +282,7 @@ OTHERS = (
         Row(name, "different", f'a name for `tuner="{ours}"`{more}', "tasks/test_tuner.py::test_names_and_classes")
         for name, ours, more in (
             ("BayesianOptimization", "bayesian", "; `beta` is its `kappa`, `alpha` is refused: the noise is fitted"),
-            ("Greedy", "greedy", ", seeded, with a share of random trials (`exploration`)"),
+            ("Greedy", "greedy", ", seeded; `exploration=` gives it a share of random trials"),
             ("Hyperband", "hyperband", "; trials that go on keep their weights (AutoKeras' fail on Keras 3)"),
             ("RandomSearch", "random", ", without duplicates"),
         )

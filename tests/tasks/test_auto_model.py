@@ -189,9 +189,12 @@ def _stopping() -> keras.callbacks.EarlyStopping:
         ({"validation_split": 0}, "Either validation_data or a non-zero validation_split"),
         ({"validation_split": 1.5}, "`validation_split` must be a fraction"),
         ({"validation_data": X}, "`validation_data` must be a tuple of x and y"),
+        ({"y": WORDS[:-1]}, "Expected x and y to have equally many rows"),
+        ({"validation_data": (X, WORDS[:-1])}, "x and y in validation_data to have equally many rows"),
         ({"validation_data": (X, [1, 2])}, "Expected y in validation_data to be a numpy array"),
         ({"steps_per_epoch": 3}, "`fit` can take `steps_per_epoch` as None only"),
         ({"class_wieght": {}}, "Did you mean 'class_weight'"),
+        ({"epoch": 5}, "Did you mean 'epochs'"),
         ({"callbacks": [keras.callbacks.ModelCheckpoint("x.keras")]}, "Remove ModelCheckpoint"),
         ({"sample_weight": np.ones(60)}, "`sample_weight` needs `validation_data`"),
         ({"batch_size": 0}, "`batch_size` must be a positive integer"),
@@ -200,7 +203,7 @@ def _stopping() -> keras.callbacks.EarlyStopping:
 def test_what_fit_cannot_take(make: Make, arguments: dict[str, Any], message: str) -> None:
     model = make()
     with pytest.raises(ConfigError, match=message):
-        model.fit(X, WORDS, **{"epochs": 1, "verbose": 0, **arguments})
+        model.fit(X, **{"y": WORDS, "epochs": 1, "verbose": 0, **arguments})
     assert _journals(model) == []
 
 

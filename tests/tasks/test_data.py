@@ -12,6 +12,7 @@ from autokeras.utils.data_utils import split_dataset
 
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.tasks._data import as_numbers
+from cerebro_nas.tasks._data import check_lengths
 from cerebro_nas.tasks._data import checked
 from cerebro_nas.tasks._data import is_spark
 from cerebro_nas.tasks._data import split
@@ -59,6 +60,12 @@ def test_anything_else_is_refused(given: Any, message: str) -> None:
 def test_arrays_have_equally_many_rows() -> None:
     with pytest.raises(ConfigError, match=r"equally many rows. Received: 6, 5 rows"):
         checked((ONE, TWO[:5]), ["a", "b"], "x")
+
+
+def test_there_is_a_label_for_each_row() -> None:
+    check_lengths([ONE], [ONE])
+    with pytest.raises(ConfigError, match="x and y in validation_data .* Received: 6 rows of x and 5 of y"):
+        check_lengths([ONE], [TWO[:5]], " in validation_data")
 
 
 @pytest.mark.parametrize("rows", [2, 3, 5, 10, 101])

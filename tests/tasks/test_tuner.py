@@ -34,7 +34,12 @@ class Own(ak.Greedy):  # type: ignore[misc]
 )
 def test_names_and_classes(given: Any, name: str) -> None:
     choice = choose_tuner(given, {})
-    assert (choice.tuner, choice.options) == (name, {})
+    # AutoKeras' greedy search explores nothing.
+    assert (choice.tuner, choice.options) == (name, {"exploration": 0.0} if name == "greedy" else {})
+
+
+def test_greedy_search_may_explore() -> None:
+    assert choose_tuner("greedy", {"exploration": 0.3}).options == {"exploration": 0.3}
 
 
 def test_an_oracle_is_taken_as_it_is() -> None:
@@ -64,7 +69,7 @@ def test_options_have_our_names() -> None:
 
 
 def test_arguments_of_keras_tuner_that_say_what_is_so_anyway() -> None:
-    assert choose_tuner("greedy", {"executions_per_trial": 1, "distribution_strategy": None}).options == {}
+    assert choose_tuner("random", {"executions_per_trial": 1, "distribution_strategy": None}).options == {}
     with pytest.raises(ConfigError, match=r"`executions_per_trial` must be 1.*Received: executions_per_trial=3"):
         choose_tuner("greedy", {"executions_per_trial": 3})
 
@@ -82,7 +87,7 @@ def test_tuners_of_tasks_begin_with_what_autokeras_begins_with(given: Any, task:
     choice = choose_tuner(given, {})
     assert choice.tuner == "greedy"
     assert choice.options["initial_hps"] == [values for values in STARTS[task] if not _pretrained(values)]
-    assert task_tuner(task, None, {}) == ("greedy", choice.options)
+    assert choose_tuner(*task_tuner(task, None, {})) == choice
     mine = [{"learning_rate": 0.1}]
     assert choose_tuner(given, {"initial_hps": mine}).options["initial_hps"] == mine
     assert task_tuner(task, None, {"initial_hps": mine}) == ("greedy", {"initial_hps": mine})
