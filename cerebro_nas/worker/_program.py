@@ -84,6 +84,7 @@ EXIT_STOPPED = 0
 EXIT_SUPERSEDED = 3
 EXIT_ALONE = 4
 EXIT_RECYCLED = 5
+_REMOVALS = 50
 
 T = TypeVar("T")
 
@@ -97,9 +98,10 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     config = decode(WorkerConfig, sys.stdin.buffer.readline(), COMMAND_LIMIT)
     _die_with_parent(config)
+    if not _make_scratch(config):
+        return EXIT_ALONE
     threading.Thread(target=_watch_parent, args=(config,), name="parent", daemon=True).start()
     sys.path[:0] = [path for path in config.paths if path not in sys.path]
-    Path(config.scratch).mkdir(parents=True, exist_ok=True)
     # TensorFlow leaves a file for every function that it traces, to be removed at an exit that workers never come to.
     os.environ["TMPDIR"] = tempfile.tempdir = config.scratch
     keep_freed_memory()
@@ -124,8 +126,26 @@ def _watch_parent(config: WorkerConfig) -> None:
     # The descriptor itself: a thread inside a buffered reader would hold its lock when the interpreter ends.
     while os.read(0, 4096):
         pass
-    shutil.rmtree(config.orphaned, ignore_errors=True)
+    _remove_orphaned(Path(config.orphaned))
     os._exit(EXIT_ALONE)
+
+
+def _make_scratch(config: WorkerConfig) -> bool:
+    # Not with its parents: where another worker has removed them, the driver is dead, and nobody would remove them again.
+    try:
+        Path(config.scratch).mkdir(exist_ok=True)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _remove_orphaned(folder: Path) -> None:
+    # What is written meanwhile, by other workers or by another thread here, makes an attempt fail.
+    for _ in range(_REMOVALS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.02)
 
 
 def peak_memory_bytes() -> int:

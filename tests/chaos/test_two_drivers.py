@@ -21,10 +21,12 @@ _JOB: dict[str, Any] = {"trials": 4, "epochs": 2, "unit_seconds": 0.1}
 @pytest.mark.case(27)
 def test_the_second_fails_at_once_and_takes_over_when_the_first_is_dead(lab: Lab) -> None:
     rows = lab.run("whole", **_JOB).rows()
-    first = lab.start(**_JOB)
+    # It must not be done before the second one has come, however slow that is.
+    long = {**_JOB, "unit_seconds": 0.4}
+    first = lab.start(**long)
     first.until(lambda records: len(records) >= 10)
     began = time.monotonic()
-    second = lab.start(**_JOB)
+    second = lab.start(**long)
     assert second.wait() == 1
     assert time.monotonic() - began < 5
     message = second.output().strip().splitlines()[-1]
@@ -32,7 +34,7 @@ def test_the_second_fails_at_once_and_takes_over_when_the_first_is_dead(lab: Lab
     assert second.left(ended=False) == [f"file {path.name}" for path in lab.scratch.iterdir()]
     first.kill(signal.SIGKILL)
     assert first.wait() == -signal.SIGKILL
-    third = lab.run(**_JOB)
+    third = lab.run(**long)
     assert f"was held by process {first.pid}" in third.output()
     assert third.rows() == rows
     assert third.left() == []
