@@ -171,8 +171,8 @@ class RandomSearch(_ModelSelection):
 class TPESearch(_ModelSelection):
     """Trains combinations that a tree-structured Parzen estimator thinks likely to be good.
 
-    It learns from each candidate as that ends, and does not wait for a batch of them. The first 20 candidates are
-    random; `n_startup_jobs` says how many otherwise.
+    It learns from each candidate as that ends, and does not wait for a batch of them. The first fifth of
+    `num_models` is random, but at most 20; `n_startup_jobs` says how many otherwise.
 
     Args:
         backend: see `GridSearch`.

@@ -44,6 +44,9 @@ class CmaEsOracle(CubeOracle):
     drawn for: with 16 workers, leaving late ones out costs more than their being old. A failed trial is worse than
     every other. When the space grows during the search, the distribution begins anew.
 
+    The first trials are random (starting configurations count as such), and the distribution begins around the best of
+    them rather than in the middle of the space: with some dozens of trials there is no time to travel.
+
     Sources: Hansen, Ostermeier, "Completely Derandomized Self-Adaptation in Evolution Strategies" (2001); Hamano,
     Saito, Nomura, Uchida, Shirakawa, "CatCMA with Margin" (2025); Auger, Hansen, "A Restart CMA Evolution Strategy
     With Increasing Population Size" (2005).
@@ -51,6 +54,8 @@ class CmaEsOracle(CubeOracle):
     Args:
         sigma: standard deviation at first, where a range has the length 1; above 0.
         population_size: trials of a generation, at least 4; None: `4 + floor(3 ln n)` with n hyperparameters.
+        startup_trials: random trials that must have ended first; at least 0, with which the distribution begins in the
+            middle. None: twice the population.
         restart_strategy: `"ipop"`: when the distribution has shrunk to a point, or results have not differed for long,
             it begins anew elsewhere, with twice the population; None: it does not.
         **kwargs: see `SeededOracle`.
@@ -65,6 +70,7 @@ class CmaEsOracle(CubeOracle):
         *,
         sigma: float = 1 / 6,
         population_size: int | None = None,
+        startup_trials: int | None = None,
         restart_strategy: Literal["ipop"] | None = "ipop",
         **kwargs: Any,
     ) -> None:
@@ -72,8 +78,11 @@ class CmaEsOracle(CubeOracle):
         check_number("sigma", sigma, 0, above=True)
         if population_size is not None:
             check_int("population_size", population_size, least=4)
+        if startup_trials is not None:
+            check_int("startup_trials", startup_trials, least=0)
         self.sigma = float(sigma)
         self.population_size = population_size
+        self.startup_trials = startup_trials
         if restart_strategy not in ("ipop", None):
             raise ConfigError(
                 "Argument `restart_strategy` should be 'ipop' or None. "
@@ -90,6 +99,8 @@ class CmaEsOracle(CubeOracle):
         if not self.cube.free:
             return self.fresh_random_values()
         fold = self._folded()
+        if not fold.begun:
+            return self.fresh_random_values()
         values: Values = {}
         for point in fold.draws(self._rng.getrandbits(32)):
             codes = fold.layout.codes(point)
@@ -100,12 +111,13 @@ class CmaEsOracle(CubeOracle):
 
     def _folded(self) -> _Fold:
         """The distribution after all results, gone on with from the last one that was needed where that is possible."""
-        told = [(item.trial_id, item.loss) for item in self.observations()]
+        observations = self.observations()
+        told = [(item.trial_id, item.loss) for item in observations]
         fold = self._fold
         if fold is None or fold.layout.cube is not self.cube or fold.told != told[: len(fold.told)]:
-            fold = _Fold(_Layout(self.cube), self._base, self.sigma, self.population_size, self.restart_strategy)
-        for trial_id, loss in told[len(fold.told) :]:
-            fold.tell(Observation(trial_id, {}, loss), self.proposal_of(trial_id).note)
+            fold = _Fold(self, _Layout(self.cube))
+        for item in observations[len(fold.told) :]:
+            fold.tell(item, self.codes_of(item), self.proposal_of(item.trial_id).note)
         self._fold = fold
         return fold
 
@@ -162,6 +174,11 @@ class _Layout:
         # The draw before it was rounded and cut to the range, which is what the distribution has to be told.
         return [round(float(place), _DIGITS) for place in solution._v_raw] + chosen
 
+    def middle(self, codes: Codes) -> NDArray[np.float64]:
+        """The place of a configuration's numbers; of what it does not have, the middle of the range."""
+        numeric = self.axes[: self.numbers]
+        return np.array([axis.place(codes[axis.key]) if axis.key in codes else 0.5 for axis in numeric])
+
     def solution(self, point: _Point) -> Any:
         chosen = None
         if self.unordered:
@@ -173,16 +190,22 @@ class _Layout:
 class _Fold:
     """The distribution that follows from a series of results, told one by one."""
 
-    def __init__(
-        self, layout: _Layout, base: int, sigma: float, population_size: int | None, restart_strategy: str | None
-    ) -> None:
+    def __init__(self, oracle: CmaEsOracle, layout: _Layout) -> None:
         self.layout = layout
         self.restart = 0
         self.told: list[tuple[str, float | None]] = []
-        self._base = base
-        self._sigma = sigma
-        self._restarts = restart_strategy is not None
-        self._begin(np.full(layout.numbers, 0.5), population_size)
+        self._base = oracle._base
+        self._sigma = oracle.sigma
+        self._restarts = oracle.restart_strategy is not None
+        self._first: tuple[float, Codes] = (math.inf, {})
+        self._begin(layout.middle({}), oracle.population_size)
+        startup = oracle.startup_trials
+        self._startup: int = 2 * self._cma.population_size if startup is None else startup
+
+    @property
+    def begun(self) -> bool:
+        """Whether enough random trials have ended."""
+        return len(self.told) >= self._startup
 
     @property
     def generation(self) -> int:
@@ -193,8 +216,11 @@ class _Fold:
         self._cma.reseed_rng(seed)
         return (self.layout.point(self._cma.ask()) for _ in range(_DRAWS))
 
-    def tell(self, observation: Observation, note: dict[str, Any]) -> None:
+    def tell(self, observation: Observation, codes: Codes, note: dict[str, Any]) -> None:
         """A trial that has ended; those that are not of this distribution are passed over."""
+        if not self.begun:
+            self._start(observation, codes)
+            return
         self.told.append((observation.trial_id, observation.loss))
         point = note.get("point", [])
         if note.get("restart") != self.restart or len(point) != len(self.layout.axes):
@@ -202,6 +228,13 @@ class _Fold:
         self._results.append((math.inf if observation.loss is None else observation.loss, point))
         if len(self._results) >= self._cma.population_size:
             self._next_generation()
+
+    def _start(self, observation: Observation, codes: Codes) -> None:
+        self.told.append((observation.trial_id, observation.loss))
+        if observation.loss is not None and observation.loss < self._first[0]:
+            self._first = (observation.loss, codes)
+        if self.begun:
+            self._begin(self.layout.middle(self._first[1]), self._cma.population_size)
 
     def _begin(self, mean: NDArray[np.float64], population_size: int | None) -> None:
         self._cma = self.layout.optimiser(mean, self._sigma, population_size)

@@ -25,6 +25,7 @@ _Row = tuple[float, Codes]
 _Spec = tuple[str, str, int, float, float]
 
 _ATTEMPTS = 3
+_STARTUP = 20
 # hyperopt's kernels are at least a hundredth of the range wide: steps finer than that need not be told apart.
 _FINE = 100
 # hyperopt's limit for trials that count as good; the same number of the latest ones has full weight in its model.
@@ -54,10 +55,12 @@ class TPEOracle(CubeOracle):
     Source: Bergstra, Bardenet, Bengio, Kégl, "Algorithms for Hyper-Parameter Optimization" (2011).
 
     Args:
-        gamma: of n trials, `gamma * sqrt(n)` count as good (25 at most); above 0 and below 1.
+        gamma: of n trials, `gamma * sqrt(n)` count as good (25 at most); above 0. hyperopt itself has 0.25, which
+            leaves less to learn from.
         prior_weight: weight of the prior, in trials; above 0.
         n_ei_candidates: candidates drawn for each hyperparameter; at least 1.
-        n_startup_jobs: random trials that must succeed first; at least 0.
+        n_startup_jobs: random trials that must succeed first; at least 0. None: hyperopt's 20, but no more than a
+            fifth of `max_trials`.
         branching: probability that a proposal is made in another branch of a conditional space than that of the best
             trial (another kind of network, say); what only that branch has is then modelled from the trials there.
             0 to 1; 0 is hyperopt's own behaviour.
@@ -67,22 +70,25 @@ class TPEOracle(CubeOracle):
     def __init__(
         self,
         *,
-        gamma: float = 0.25,
+        gamma: float = 0.75,
         prior_weight: float = 1.0,
         n_ei_candidates: int = 24,
-        n_startup_jobs: int = 20,
+        n_startup_jobs: int | None = None,
         branching: float = 0.4,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_number("gamma", gamma, 0, 1, above=True, below=True)
+        check_number("gamma", gamma, 0, above=True)
         check_number("prior_weight", prior_weight, 0, above=True)
         check_int("n_ei_candidates", n_ei_candidates, least=1)
-        check_int("n_startup_jobs", n_startup_jobs, least=0)
+        if n_startup_jobs is not None:
+            check_int("n_startup_jobs", n_startup_jobs, least=0)
         self.gamma = gamma
         self.prior_weight = float(prior_weight)
         self.n_ei_candidates = n_ei_candidates
         check_number("branching", branching, 0, 1)
+        if n_startup_jobs is None:
+            n_startup_jobs = _STARTUP if self.max_trials is None else min(_STARTUP, self.max_trials // 5)
         self.n_startup_jobs = n_startup_jobs
         self.branching = branching
 

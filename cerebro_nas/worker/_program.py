@@ -131,7 +131,7 @@ def _watch_parent(config: WorkerConfig) -> None:
 
 
 def _make_scratch(config: WorkerConfig) -> bool:
-    # Not with its parents: where another worker has removed them, the driver is dead, and nobody would remove them again.
+    # Not with its parents: where another worker has removed them the driver is dead, and nobody would do so again.
     try:
         Path(config.scratch).mkdir(exist_ok=True)
     except FileNotFoundError:

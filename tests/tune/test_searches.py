@@ -225,7 +225,7 @@ def test_what_the_constructor_refuses(make: Make, kind: Any, given: dict[str, An
         ({"feature_columns": ["featurs"]}, r"there is no column 'featurs'; did you mean 'features'"),
         ({"estimator_gen_fn": lambda params: None}, "`estimator_gen_fn` must return a `cerebro_nas.keras.SparkEst"),
         ({"estimator_gen_fn": lambda params: params["units"]}, "KeyError: 'units'"),
-        ({"gamma": 2.0, "kind": TPESearch}, "`gamma` should be a finite number"),
+        ({"gamma": -2.0, "kind": TPESearch}, "`gamma` should be a finite number"),
     ],
 )
 def test_what_is_refused_before_spark_does_any_work(make: Make, given: dict[str, Any], message: str) -> None:

@@ -31,7 +31,13 @@ class TestContract(TunerContract):
         **kwargs: Any,
     ) -> keras_tuner.Oracle:
         return CmaEsOracle(
-            hyperparameters=space, seed=seed, objective=objective, max_trials=max_trials, population_size=4, **kwargs
+            hyperparameters=space,
+            seed=seed,
+            objective=objective,
+            max_trials=max_trials,
+            population_size=4,
+            startup_trials=3,
+            **kwargs,
         )
 
 
@@ -88,13 +94,39 @@ def test_it_beats_random_search(workers: int) -> None:
 
 
 def test_a_generation_follows_on_as_many_results_as_the_population_has() -> None:
-    trials = play(make(0, population_size=5), 21)
+    trials = play(make(0, population_size=5, startup_trials=0), 21)
 
     assert [trial.note["generation"] for trial in trials] == [n // 5 for n in range(21)]
 
 
+@pytest.mark.parametrize(("startup", "trials"), [(None, 10), (7, 7)])
+def test_the_distribution_begins_around_the_best_of_the_first_trials(startup: int | None, trials: int) -> None:
+    found = play(make(0, population_size=5, startup_trials=startup, sigma=0.001), trials + 3)
+    best = min(found[:trials], key=lambda trial: loss(trial.values))
+
+    assert [bool(trial.note) for trial in found] == [False] * trials + [True] * 3
+    assert len({trial.values["x"] for trial in found[:trials]}) == trials
+    for trial in found[trials:]:
+        assert trial.values["x"] == pytest.approx(best.values["x"], abs=0.01)
+        assert trial.values["n"] == pytest.approx(best.values["n"], abs=1)
+
+
+def test_a_starting_configuration_is_one_of_the_first_trials() -> None:
+    start = {"x": 0.3, "y": 0.1, "n": 20, "c": "b", "units": 16}
+    found = play(make(0, initial_hps=[start], startup_trials=2, sigma=0.001), 5)
+
+    assert found[0].values == start
+    assert [trial.values["n"] for trial in found[2:]] == [20] * 3
+
+
+def test_it_begins_in_the_middle_if_no_trial_succeeds() -> None:
+    found = play(make(0, startup_trials=3, sigma=0.001), 5, worth=lambda _: None)
+
+    assert [trial.values["n"] for trial in found[3:]] == [15] * 2
+
+
 def test_more_trials_than_the_population_has_may_run() -> None:
-    trials = play(make(0, population_size=4), 40, workers=16)
+    trials = play(make(0, population_size=4, startup_trials=0), 40, workers=16)
     generations = [trial.note["generation"] for trial in trials]
 
     assert generations[:16] == [0] * 16
@@ -104,9 +136,9 @@ def test_more_trials_than_the_population_has_may_run() -> None:
 
 
 def test_asking_leaves_the_distribution_as_it_was() -> None:
-    oracle = make(3, population_size=4)
-    alone = play(oracle, 24)
-    tuner = Tuner(make(3, population_size=4), max_trials=24)
+    oracle = make(3, population_size=4, startup_trials=4)
+    alone = play(oracle, 28)
+    tuner = Tuner(make(3, population_size=4, startup_trials=4), max_trials=28)
     for trial in alone:
         # Without `propose`, which has a cache: what it would have kept must not matter.
         tuner.readmit(trial.trial_id, trial.values, trial.parent, trial.note)
@@ -135,7 +167,7 @@ def test_a_flat_function_makes_it_begin_anew_with_twice_the_population(
     hps = keras_tuner.HyperParameters()
     hps.Float("x", 0.0, 1.0)
     hps.Float("y", 0.0, 1.0)
-    oracle = make(2, hyperparameters=hps, population_size=12, restart_strategy=strategy)
+    oracle = make(2, hyperparameters=hps, population_size=12, startup_trials=0, restart_strategy=strategy)
     trials = play(oracle, 12 * 16 + 2, workers=12, worth=lambda _: 1.0)
 
     assert max(trial.note["restart"] for trial in trials) == restarts
@@ -144,7 +176,7 @@ def test_a_flat_function_makes_it_begin_anew_with_twice_the_population(
 
 def test_sigma_is_how_far_the_first_ones_are_apart() -> None:
     spread = {
-        sigma: np.std([trial.values["x"] for trial in play(make(0, sigma=sigma), 40, workers=40)])
+        sigma: np.std([trial.values["x"] for trial in play(make(0, sigma=sigma, startup_trials=0), 40, workers=40)])
         for sigma in (0.02, 0.2)
     }
 
@@ -163,7 +195,7 @@ def test_a_space_that_grows_is_gone_on_with() -> None:
     small = keras_tuner.HyperParameters()
     small.Float("x", 0.0, 1.0)
     small.Float("y", 1e-4, 1.0, sampling="log")
-    tuner = Tuner(make(0, hyperparameters=small), max_trials=40)
+    tuner = Tuner(make(0, hyperparameters=small, startup_trials=0), max_trials=40)
     first = tuner.ask()
     tuner.update_space(space())
     second = tuner.ask()
@@ -185,6 +217,8 @@ def test_a_space_that_grows_is_gone_on_with() -> None:
         ("sigma", "wide"),
         ("population_size", 3),
         ("population_size", 8.0),
+        ("startup_trials", -1),
+        ("startup_trials", 2.0),
         ("restart_strategy", "bipop"),
     ],
 )

@@ -155,6 +155,22 @@ def test_a_trial_vector_is_donor_and_target() -> None:
     assert 80 < taken < 120
 
 
+@pytest.mark.parametrize(("base", "share"), [("best_of_three", 3 / 4), ("random", 1 / 4)])
+def test_differences_are_added_to_the_best_of_three(base: str, share: float) -> None:
+    # Objective `score` is maximised. Of the four vectors besides the slot's own, the best one is drawn three times of
+    # four, and a difference so small leaves the base where it is.
+    tuner, first = held([0.0, 0.0, 0.0, 0.0, 1.0], mutation=(1e-4, 1e-3), crossover=1.0, refresh=0.0, base=base)
+    near_best = []
+    while len(near_best) < 200:
+        trial = asked(tuner)
+        end(tuner, trial.trial_id, -1.0)
+        if trial.note["slot"] != 4:
+            near_best.append(trial.values["x0"] == pytest.approx(first[4].values["x0"], abs=1e-3))
+    tuner.close()
+
+    assert share - 0.12 < sum(near_best) / 200 < share + 0.12
+
+
 def test_without_a_forced_gene_each_value_is_crossed_by_chance_alone() -> None:
     tuner, first = held([0.0] * 10, mutation=0.5, crossover=0.7, refresh=0.0, forced_gene=False)
     crossed = []
@@ -186,6 +202,7 @@ def test_hopsml_has_so_many_evaluations() -> None:
         "crossover": 0.7,
         "refresh": 0.0,
         "forced_gene": False,
+        "base": "random",
     }
     assert len(play(Tuner(oracle(numbers(2), generations=4, **settings), max_trials=100), x0)) == 6 * 5
 
@@ -377,6 +394,7 @@ def test_a_replayed_search_goes_on_as_the_one_it_replays() -> None:
         ("refresh", -0.1),
         ("generations", -1),
         ("forced_gene", "no"),
+        ("base", "best"),
     ],
 )
 def test_wrong_options_are_refused(option: str, value: Any) -> None:

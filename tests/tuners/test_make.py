@@ -61,7 +61,7 @@ def test_options_that_the_tuner_does_not_take() -> None:
     with pytest.raises(ConfigError, match=r"'tpe' takes \(.*gamma.*\)\. Received: factor"):
         make_tuner("tpe", max_trials=1, factor=3)
     with pytest.raises(ConfigError, match="Received: gamma="):
-        make_tuner("tpe", max_trials=1, gamma=3)
+        make_tuner("tpe", max_trials=1, gamma=0)
 
 
 @pytest.mark.case(32)

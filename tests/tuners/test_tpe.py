@@ -90,6 +90,13 @@ def test_the_branch_that_is_good_is_gone_into() -> None:
     assert sum(values["kind"] == "b" for values in trials[15:]) > 9
 
 
+@pytest.mark.parametrize(("max_trials", "startup"), [(None, 20), (200, 20), (50, 10), (3, 0)])
+def test_it_begins_with_no_more_than_a_fifth_of_all_trials(max_trials: int | None, startup: int) -> None:
+    oracle = TPEOracle(hyperparameters=branches(), objective=LOSS, seed=0, max_trials=max_trials)
+
+    assert oracle.n_startup_jobs == startup
+
+
 def test_what_runs_is_not_proposed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     hps = keras_tuner.HyperParameters()
     hps.Float("x", 0.0, 1.0)
@@ -175,7 +182,7 @@ def test_nothing_is_printed_or_logged(capfd: pytest.CaptureFixture[str], caplog:
     ("option", "value"),
     [
         ("gamma", 0.0),
-        ("gamma", 1.0),
+        ("gamma", float("nan")),
         ("gamma", "much"),
         ("prior_weight", 0),
         ("prior_weight", float("inf")),
