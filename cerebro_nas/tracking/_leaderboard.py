@@ -30,7 +30,7 @@ def leaderboard(
 ) -> pd.DataFrame:
     """Put trials into a table, best first.
 
-    Columns: `trial`, `status`, `reason`, `score` (the objective), `hp.<name>` (missing where a hyperparameter is not
+    Columns: `trial`, `score` (the objective), `status`, `reason`, `hp.<name>` (missing where a hyperparameter is not
     active), `metric.<name>`, `cost.parameters`, `cost.flops`, `cost.latency_ms`, `cost.seconds`, `cost.epochs`,
     `cost.units` (see `TrialCost`), and `best_epoch`, the epoch (from 0) that score and metrics are of; `parent`, where
     a trial began with the weights of another one; with several objectives `pareto`: no other trial is as good in all of
@@ -58,9 +58,10 @@ def leaderboard(
     metrics = [scored[i][1] for i in order]
     columns: dict[str, pd.Series[Any]] = {
         "trial": pd.Series([r.trial for r in rows], dtype="object"),
+        # Second, so that pandas shows it in a terminal of any width.
+        "score": pd.Series([scored[i][0] for i in order], dtype="float64"),
         "status": pd.Series([r.status_name for r in rows], dtype="object"),
         "reason": pd.Series([r.reason for r in rows], dtype="object"),
-        "score": pd.Series([scored[i][0] for i in order], dtype="float64"),
     }
     for name in _names([r.hyperparameters for r in records]):
         columns[f"hp.{name}"] = _typed([r.hyperparameters.get(name) for r in rows])

@@ -128,7 +128,7 @@ def test_the_leaderboard(fitted: Fitted) -> None:
     assert list(table["status"]) == ["COMPLETED"] * 3
     assert list(table["score"]) == sorted(table["score"], reverse=True)
     columns = list(table.columns)
-    assert columns[:4] == ["trial", "status", "reason", "score"]
+    assert columns[:4] == ["trial", "score", "status", "reason"]
     assert columns[-5:] == ["cost.latency_ms", "cost.seconds", "cost.epochs", "cost.units", "best_epoch"]
     assert {"metric.loss", "metric.accuracy", "metric.val_loss", "metric.val_accuracy"} <= set(columns)
     assert any(name.startswith("hp.dense_block_1/") for name in columns)
@@ -143,7 +143,7 @@ def test_what_the_search_left_in_the_store(fitted: Fitted) -> None:
     assert directory == fitted.path / "store" / "runs" / "digits"
     lines = (directory / "leaderboard.csv").read_text().splitlines()
     assert len(lines) == 4
-    assert lines[0].startswith("trial,status,reason,score,")
+    assert lines[0].startswith("trial,score,status,reason,")
     assert "<svg" in (directory / "timeline.svg").read_text()
     assert len((directory / "schedule.jsonl").read_text().splitlines()) >= 18
     assert not list(fitted.path.rglob("_staging*"))

@@ -47,7 +47,7 @@ def test_best_first_failures_last() -> None:
 def test_columns_and_missing_hyperparameters() -> None:
     table = leaderboard(RECORDS, "val_accuracy", "max")
     assert list(table.columns) == [
-        *("trial", "status", "reason", "score"),
+        *("trial", "score", "status", "reason"),
         *("hp.units", "hp.kind", "hp.rate", "hp.mixed"),
         *("metric.val_accuracy", "metric.loss"),
         *("cost.parameters", "cost.flops", "cost.latency_ms", "cost.seconds", "cost.epochs", "cost.units"),
