@@ -12,6 +12,7 @@ import numpy as np
 
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.results._bundle import assemble
+from cerebro_nas.results._inference import check_columns
 from cerebro_nas.results._inference import to_tensor
 
 if TYPE_CHECKING:
@@ -113,12 +114,7 @@ def _columns(frame: Any, specs: Sequence[ColumnSpec], others: Collection[str] = 
     # Frames without a header have numbers for names.
     there = {str(name): name for name in frame.columns}
     names = {spec.name: _name_in(there, spec.name, others) for spec in specs}
-    missing = [spec.name for spec in specs if names[spec.name] not in there]
-    if missing:
-        raise ConfigError(
-            f"The DataFrame must have the feature columns {[spec.name for spec in specs]}. "
-            f"Received: columns={list(frame.columns)}, without {missing}. Add them, or pass an array."
-        )
+    check_columns(list(names.values()), there)
     return {spec.name: _tensor(frame[there[names[spec.name]]], spec) for spec in specs}
 
 

@@ -10,8 +10,10 @@ import io
 import math
 import os
 import sys
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType
 
 _CACHED_MODELS = 2
+# Names of missing columns: of a frame with other columns altogether, all are.
+_SHOWN = 5
 # Rows of a step while they are small together: larger steps gain little, and what layers make of the rows grows too.
 _STEP_ROWS = 4096
 _STEP_BYTES = 4 << 20
@@ -46,7 +50,7 @@ def transform(df: DataFrame, source: ModelSource, trial: str, name: str) -> Data
     from pyspark.sql.types import StructType
 
     specs = feature_specs(source)
-    check_columns(df, [spec.name for spec in specs])
+    check_columns([spec.name for spec in specs], df.columns)
     struct = StructType()
     for number, output in enumerate(source.outputs):
         struct.add(f"output_{number}", _output_type())
@@ -77,7 +81,7 @@ def evaluate(df: DataFrame, source: ModelSource, trial: str, name: str) -> dict[
     """Loss and metrics over all rows of `df`; see `TrialModel.evaluate`."""
     specs = feature_specs(source)
     labels = [output.column for output in source.outputs]
-    check_columns(df, [spec.name for spec in specs] + labels)
+    check_columns([spec.name for spec in specs] + labels, df.columns)
     names = [spec.name for spec in specs] + labels
     # By number: a name with a dot in it would be read as a field.
     plain = df.select(*[_plain(df, name).alias(f"c{number}") for number, name in enumerate(names)])
@@ -169,13 +173,14 @@ def feature_specs(source: ModelSource) -> list[ColumnSpec]:
     return [spec for group in source.inputs for spec in group]
 
 
-def check_columns(df: DataFrame, names: list[str]) -> None:
-    """Refuse a DataFrame that lacks a column."""
-    missing = [name for name in names if name not in df.columns]
+def check_columns(names: Sequence[str], there: Collection[str]) -> None:
+    """Refuse a DataFrame, Spark's or pandas', that lacks a column."""
+    missing = [name for name in names if name not in there]
     if missing:
+        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise ConfigError(
-            f"The DataFrame must have the columns {names}. "
-            f"Received: columns={df.columns}, without {missing}. Add them, or rename yours."
+            f"The DataFrame must have the {len(names)} column(s) that the model takes. Received: one of {len(there)} "
+            f"column(s), without {', '.join(map(repr, missing[:_SHOWN]))}{more}. Add them, or rename yours."
         )
 
 

@@ -41,7 +41,7 @@ def test_frames_of_several_inputs_may_share_names() -> None:
 
 
 def test_a_column_with_a_dot_is_not_another_one() -> None:
-    with pytest.raises(ConfigError, match="without \\['user.age'\\]"):
+    with pytest.raises(ConfigError, match="without 'user.age'"):
         model_inputs(pd.DataFrame({"age": [1]}), _source((_number("user.age"),)))
 
 

@@ -82,11 +82,12 @@ def test_a_missing_number_is_missing() -> None:
         to_tensor(pd.Series([1.0, None]), NUMBER)
 
 
-def test_all_columns_that_lack_are_named() -> None:
-    frame: Any = pd.DataFrame({"image": [1]})
-    check_columns(frame, ["image"])
-    with pytest.raises(ConfigError, match=r"without \['number', 'label'\]"):
-        check_columns(frame, ["image", "number", "label"])
+def test_columns_that_lack_are_named() -> None:
+    check_columns(["image"], ["image"])
+    with pytest.raises(ConfigError, match=r"the 3 column.* one of 2 column.*, without 'number', 'label'\. Add"):
+        check_columns(["image", "number", "label"], ["image", "other"])
+    with pytest.raises(ConfigError, match=r"without '0', '1', '2', '3', '4' and 54 more\. Add"):
+        check_columns([str(number) for number in range(59)], ["image"])
 
 
 def test_features_are_in_the_order_of_the_inputs() -> None:
