@@ -34,6 +34,18 @@ def _again(records: list[dict[str, Any]]) -> Counter[str]:
     return +again
 
 
+def _not_stored(records: list[dict[str, Any]]) -> Counter[str]:
+    """Sub-epochs of each trial that were reported as trained and whose state, or a later one, was not as stored."""
+    waiting: dict[str, list[Any]] = {}
+    for data in (record["data"] for record in records if record["kind"] == "event"):
+        if data["type"] == "UnitDone" and data["unit"]["phase"] == "train":
+            waiting.setdefault(data["unit"]["trial"], []).append(data["unit"])
+        elif data["type"] == "StateStored":
+            units = waiting[data["unit"]["trial"]]
+            del units[: units.index(data["unit"]) + 1 if data["unit"] in units else 0]
+    return Counter({trial: len(units) for trial, units in waiting.items()})
+
+
 def _ended(records: list[dict[str, Any]], epochs: int) -> set[str]:
     """Trials whose last epoch was evaluated."""
     units = [r["data"]["unit"] for r in records if r["kind"] == "event" and r["data"]["type"] == "UnitDone"]
@@ -51,26 +63,30 @@ def test_after_a_sample_of_records(lab: Lab) -> None:
     whole = lab.run("whole", **job)
     rows, length = whole.rows(), len(whole.records())
     assert {row["status"] for row in rows} == {"COMPLETED", "REJECTED"}
-    redone = 0
+    redone = most = 0
     for number in range(_SAMPLE):
         k = 1 + number * (length - 1) // (_SAMPLE - 1)
         dead = lab.start(f"k{k}", crash_after=k, **job)
         assert dead.wait() == -signal.SIGKILL, dead.output()
-        assert len(dead.records()) == k
+        dead_records = dead.records()
+        assert len(dead_records) == k
         # Where it died before its first worker was there to do it, the next one removes its temporary directory.
         assert all(item.startswith("file cerebro-nas-") for item in dead.left(ended=False)), f"after record {k}"
-        ended = _ended(dead.records(), job["epochs"])
+        ended = _ended(dead_records, job["epochs"])
         again = lab.run(f"k{k}", **job)
         assert again.rows() == rows, f"after record {k}"
         found = again.records()
         assert _sessions(found) == 2
         repeated = _again(found)
-        # What ran was not reported; of what was, the newest state may have been on its way to the store.
-        assert max(repeated.values(), default=0) <= 1, f"after record {k}: {repeated}"
+        # What ran was not reported; of what was, the newest state may have been on its way to the store. It may be more
+        # than that one where the disk is slower than units of 20 ms, but what is in the store is not trained again.
+        assert repeated <= _not_stored(dead_records), f"after record {k}: {repeated}"
+        most = max(most, *repeated.values(), 0)
         assert not ended & {r["data"]["unit"]["trial"] for r in found[k:] if r["kind"] == "run"}
         assert again.left() == []
         redone += repeated.total()
-    _LOGGER.info("%d records, %d deaths, %d reported sub-epochs were trained again", length, _SAMPLE, redone)
+    text = "%d records, %d deaths, %d reported sub-epochs were trained again, at most %d of a trial"
+    _LOGGER.info(text, length, _SAMPLE, redone, most)
 
 
 @pytest.mark.case(9)
