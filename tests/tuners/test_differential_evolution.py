@@ -160,7 +160,7 @@ def test_differences_are_added_to_the_best_of_three(base: str, share: float) -> 
     # Objective `score` is maximised. Of the four vectors besides the slot's own, the best one is drawn three times of
     # four, and a difference so small leaves the base where it is.
     tuner, first = held([0.0, 0.0, 0.0, 0.0, 1.0], mutation=(1e-4, 1e-3), crossover=1.0, refresh=0.0, base=base)
-    near_best = []
+    near_best: list[bool] = []
     while len(near_best) < 200:
         trial = asked(tuner)
         end(tuner, trial.trial_id, -1.0)
