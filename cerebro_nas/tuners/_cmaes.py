@@ -218,10 +218,11 @@ class _Fold:
 
     def tell(self, observation: Observation, codes: Codes, note: dict[str, Any]) -> None:
         """A trial that has ended; those that are not of this distribution are passed over."""
-        if not self.begun:
+        starting = not self.begun
+        self.told.append((observation.trial_id, observation.loss))
+        if starting:
             self._start(observation, codes)
             return
-        self.told.append((observation.trial_id, observation.loss))
         point = note.get("point", [])
         if note.get("restart") != self.restart or len(point) != len(self.layout.axes):
             return
@@ -230,7 +231,6 @@ class _Fold:
             self._next_generation()
 
     def _start(self, observation: Observation, codes: Codes) -> None:
-        self.told.append((observation.trial_id, observation.loss))
         if observation.loss is not None and observation.loss < self._first[0]:
             self._first = (observation.loss, codes)
         if self.begun:
