@@ -60,8 +60,8 @@ def check_number(
         raise _error(argument, value, f"a finite number {least}{most}" + (", or None (off)" if none else ""))
 
 
-def check_one_of(argument: str, value: Any, known: tuple[str, ...]) -> None:
-    """Refuse what is none of these words.
+def check_one_of(argument: str, value: Any, known: tuple[str | None, ...]) -> None:
+    """Refuse what is none of these words; None may be among them.
 
     Raises:
         ConfigError: it is not.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.tuners._checks import check_int
 from cerebro_nas.tuners._checks import check_number
+from cerebro_nas.tuners._checks import check_one_of
 from cerebro_nas.tuners._seeded import Observation
 from cerebro_nas.tuners._stages import Proposal
 from cerebro_nas.tuners._stages import Values
@@ -83,11 +84,7 @@ class CmaEsOracle(CubeOracle):
         self.sigma = float(sigma)
         self.population_size = population_size
         self.startup_trials = startup_trials
-        if restart_strategy not in ("ipop", None):
-            raise ConfigError(
-                "Argument `restart_strategy` should be 'ipop' or None. "
-                f"Received: restart_strategy={restart_strategy!r}. Pass one of them."
-            )
+        check_one_of("restart_strategy", restart_strategy, ("ipop", None))
         self.restart_strategy = restart_strategy
         self._check_space()
         # Follows from the trials, see `CubeOracle`.

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 from typing import Literal
+from typing import get_args
 
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.tuners._checks import check_int
 from cerebro_nas.tuners._checks import check_number
+from cerebro_nas.tuners._checks import check_one_of
 from cerebro_nas.tuners._seeded import SeededOracle
 from cerebro_nas.tuners._stages import Proposal
 from cerebro_nas.tuners._stages import Values
@@ -19,6 +21,8 @@ from cerebro_nas.tuners._tree import from_unit
 from cerebro_nas.tuners._tree import is_ordered
 from cerebro_nas.tuners._tree import number_of_values
 from cerebro_nas.tuners._tree import to_unit
+
+Base = Literal["best_of_three", "random"]
 
 _PLAIN_TRIES = 10
 
@@ -85,7 +89,7 @@ class DifferentialEvolutionOracle(SeededOracle):
         crossover: float = 0.7,
         refresh: float = 0.1,
         forced_gene: bool = True,
-        base: Literal["best_of_three", "random"] = "best_of_three",
+        base: Base = "best_of_three",
         generations: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -98,10 +102,7 @@ class DifferentialEvolutionOracle(SeededOracle):
                 "Argument `forced_gene` should be True (a trial vector takes at least one value from its donor) or "
                 f"False. Received: forced_gene={forced_gene!r} (of type {type(forced_gene).__name__}). Pass a Boolean."
             )
-        if base not in ("best_of_three", "random"):
-            raise ConfigError(
-                f"Argument `base` should be 'best_of_three' or 'random'. Received: base={base!r}. Pass one of them."
-            )
+        check_one_of("base", base, get_args(Base))
         if generations is not None:
             check_int("generations", generations, least=0)
         self.population = population

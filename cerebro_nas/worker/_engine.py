@@ -7,7 +7,6 @@ import json
 import math
 import shutil
 import time
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from cerebro_nas.worker._loop import Loop
 from cerebro_nas.worker._loop import StepCount
 from cerebro_nas.worker._memory import allowed_memory_bytes
 from cerebro_nas.worker._model import build_model
+from cerebro_nas.worker._row_order import row_order
 from cerebro_nas.worker._shard_cache import ShardCache
 from cerebro_nas.worker._shard_cache import Tensors
 from cerebro_nas.worker._shard_cache import chunks
@@ -277,7 +277,7 @@ class Engine:
     def _loop(self, loop: Loop, unit: Unit, tensors: Tensors, resident: Any, size: int) -> dict[str, float]:
         loop.reset_metrics()
         if unit.phase == "train":
-            order = row_order(self._search.seed, unit, tensors.rows)
+            order = row_order(self._search.seed, unit, tensors.rows, tensors.row_bytes)
             if resident is not None:
                 loop.train(resident[0], resident[1], tf.constant(order), size)
                 return loop.metrics()
@@ -305,9 +305,8 @@ class Engine:
         return (time.perf_counter() - began) / rows
 
     def _parts(self, tensors: Tensors, order: NDArray[np.int32], size: int) -> Any:
-        row_bytes = max(1, tensors.nbytes // max(1, tensors.rows))
         # An eighth of the budget at a time: the next piece is gathered while the last one may still be referenced.
-        return chunks(order, size, row_bytes, self._resident_bytes // 8)
+        return chunks(order, size, tensors.row_bytes, self._resident_bytes // 8)
 
 
 class _Clock:
@@ -338,14 +337,6 @@ def compile_key(spec: CandidateSpec) -> str:
         config["learning_rate"] = None
     parts = [spec.model, optimizer, spec.loss, spec.loss_weights, spec.metrics, spec.adapted]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def row_order(seed: int, unit: Unit, rows: int) -> NDArray[np.int32]:
-    """Order of the rows of a train unit: depends on the search's seed, trial, epoch and shard, not on the attempt."""
-    index = unit.shard.index if unit.shard is not None else 0
-    entropy = [seed, zlib.crc32(unit.trial.encode()), unit.epoch, index]
-    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
-    return generator.permutation(rows).astype(np.int32)
 
 
 def _constants(tensors: Tensors) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

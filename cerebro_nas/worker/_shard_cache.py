@@ -47,6 +47,11 @@ class Tensors:
         """Bytes in memory."""
         return sum(array.nbytes for array in (*self.inputs, *self.targets))
 
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row in memory; at least 1."""
+        return max(1, self.nbytes // max(1, self.rows))
+
     def take(self, rows: NDArray[np.int32]) -> Tensors:
         """The given rows, copied."""
         return Tensors(tuple(x[rows] for x in self.inputs), tuple(y[rows] for y in self.targets))
@@ -209,7 +214,7 @@ def _positions(labels: NDArray[Any], target: dict[str, Any]) -> NDArray[np.intp]
 
 def chunks(order: NDArray[np.int32], batch_size: int, row_bytes: int, budget: int) -> Iterator[NDArray[np.int32]]:
     """Cut an order of rows into pieces of whole batches that fit into `budget` bytes each."""
-    size = max(1, budget // max(1, row_bytes) // batch_size) * batch_size
+    size = max(1, budget // row_bytes // batch_size) * batch_size
     for begin in range(0, len(order), size):
         yield order[begin : begin + size]
 

@@ -31,9 +31,9 @@ from cerebro_nas.worker import UnitResult
 from cerebro_nas.worker import build_model
 from cerebro_nas.worker import dump_state
 from cerebro_nas.worker import restore_state
-from cerebro_nas.worker._engine import row_order
 from cerebro_nas.worker._errors import UnusableStateError
 from cerebro_nas.worker._loop import Loop
+from cerebro_nas.worker._row_order import row_order
 from cerebro_nas.worker._shard_cache import ShardCache
 
 Split = Literal["train", "valid"]
@@ -157,7 +157,7 @@ def _fit(search: SearchSpec, spec: CandidateSpec, visits: list[tuple[int, int]])
     model = build_model(spec)
     for epoch, index in visits:
         images, targets = _rows(search, "train", index)
-        order = row_order(search.seed, Unit(spec.trial, "train", epoch, Shard("train", index)), len(images))
+        order = row_order(search.seed, Unit(spec.trial, "train", epoch, Shard("train", index)), len(images), 68)
         model.fit(images[order], targets[order], batch_size=search.batch_size, shuffle=False, verbose=0)
     return dump_state(model, {})
 

@@ -22,7 +22,7 @@ from cerebro_nas.worker import SearchSpec
 from cerebro_nas.worker import ShardSpec
 from cerebro_nas.worker import build_model
 from cerebro_nas.worker import restore_state
-from cerebro_nas.worker._engine import row_order
+from cerebro_nas.worker._row_order import row_order
 
 ROWS = 40
 CLASS_WEIGHTS = [1.0, 3.0, 0.5]
@@ -87,7 +87,7 @@ def test_weights_do_what_keras_does_with_them(
     evaluated = engine.run(Unit("t", "evaluate", 0, Shard("valid", 0)), spec, 1, bytes).report.metrics
 
     x, y, labels, weights = _columns(search, "train")
-    order = row_order(search.seed, unit, ROWS)
+    order = row_order(search.seed, unit, ROWS, row_bytes=8)
     given = np.ones(ROWS, np.float32) if not rows else weights
     if classes:
         given = given * np.asarray(CLASS_WEIGHTS, np.float32)[labels]
