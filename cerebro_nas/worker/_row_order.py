@@ -39,7 +39,8 @@ def row_order(seed: int, unit: Unit, rows: int, row_bytes: int) -> NDArray[np.in
         return generator.permutation(rows).astype(np.int32)
     block = max(1, _BLOCK_BYTES // row_bytes)
     begins = generator.permutation(-(-rows // block)).astype(np.int32) * np.int32(block)
-    order = (begins[:, np.newaxis] + np.arange(block, dtype=np.int32)).reshape(-1)
+    inside = np.arange(block, dtype=np.int32)
+    order: NDArray[np.int32] = np.add.outer(begins, inside).reshape(-1)
     order = order[order < rows]
     window = block * max(1, _WINDOW_BYTES // (block * row_bytes))
     for begin in range(0, rows, window):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from cerebro_nas.errors import DataError
 from cerebro_nas.storage import read_shard_pieces
+from cerebro_nas.worker._mapped_rows import take_rows
 from cerebro_nas.worker._spec import ColumnSpec
 from cerebro_nas.worker._spec import SearchSpec
 from cerebro_nas.worker._spec import ShardSpec
@@ -54,7 +55,7 @@ class Tensors:
 
     def take(self, rows: NDArray[np.int32]) -> Tensors:
         """The given rows, copied."""
-        return Tensors(tuple(x[rows] for x in self.inputs), tuple(y[rows] for y in self.targets))
+        return Tensors(tuple(take_rows(x, rows) for x in self.inputs), tuple(take_rows(y, rows) for y in self.targets))
 
 
 class ShardCache:
