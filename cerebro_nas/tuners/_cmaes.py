@@ -46,14 +46,16 @@ class CmaEsOracle(CubeOracle):
     every other. When the space grows during the search, the distribution begins anew.
 
     The first trials are random (starting configurations count as such), and the distribution begins around the best of
-    them rather than in the middle of the space: with some dozens of trials there is no time to travel.
+    them rather than in the middle of the space: with some dozens of trials there is no time to travel. Those that end
+    when it has begun still count, until there is a generation: with 16 workers they are most of them.
 
     Sources: Hansen, Ostermeier, "Completely Derandomized Self-Adaptation in Evolution Strategies" (2001); Hamano,
     Saito, Nomura, Uchida, Shirakawa, "CatCMA with Margin" (2025); Auger, Hansen, "A Restart CMA Evolution Strategy
     With Increasing Population Size" (2005).
 
     Args:
-        sigma: standard deviation at first, where a range has the length 1; above 0.
+        sigma: standard deviation at first, where a range has the length 1; above 0. Around the best of random trials it
+            is at most about half the distance between them.
         population_size: trials of a generation, at least 4; None: `4 + floor(3 ln n)` with n hyperparameters.
         startup_trials: random trials that must have ended first; at least 0, with which the distribution begins in the
             middle. None: twice the population.
@@ -194,8 +196,10 @@ class _Fold:
         self._base = oracle._base
         self._sigma = oracle.sigma
         self._restarts = oracle.restart_strategy is not None
+        self._random = 0
         self._first: tuple[float, Codes] = (math.inf, {})
-        self._begin(layout.middle({}), oracle.population_size)
+        self._results: list[tuple[float, _Point]] = []
+        self._begin(layout.middle({}), self._sigma, oracle.population_size)
         startup = oracle.startup_trials
         self._startup: int = 2 * self._cma.population_size if startup is None else startup
 
@@ -215,12 +219,11 @@ class _Fold:
 
     def tell(self, observation: Observation, codes: Codes, note: dict[str, Any]) -> None:
         """A trial that has ended; those that are not of this distribution are passed over."""
-        starting = not self.begun
         self.told.append((observation.trial_id, observation.loss))
-        if starting:
+        point = note.get("point", [])
+        if not point and self._startup and self.restart == self.generation == 0:
             self._start(observation, codes)
             return
-        point = note.get("point", [])
         if note.get("restart") != self.restart or len(point) != len(self.layout.axes):
             return
         self._results.append((math.inf if observation.loss is None else observation.loss, point))
@@ -228,15 +231,18 @@ class _Fold:
             self._next_generation()
 
     def _start(self, observation: Observation, codes: Codes) -> None:
+        """A random trial that has ended before there was a generation."""
+        self._random += 1
         if observation.loss is not None and observation.loss < self._first[0]:
             self._first = (observation.loss, codes)
         if self.begun:
-            self._begin(self.layout.middle(self._first[1]), self._cma.population_size)
+            # That many points in a cube are about so far from each other.
+            apart = self._random ** (-1 / self.layout.numbers)
+            self._begin(self.layout.middle(self._first[1]), min(self._sigma, apart / 2), self._cma.population_size)
 
-    def _begin(self, mean: NDArray[np.float64], population_size: int | None) -> None:
-        self._cma = self.layout.optimiser(mean, self._sigma, population_size)
+    def _begin(self, mean: NDArray[np.float64], sigma: float, population_size: int | None) -> None:
+        self._cma = self.layout.optimiser(mean, sigma, population_size)
         self._cma.should_stop()  # see `_next_generation`
-        self._results: list[tuple[float, _Point]] = []
         self._latest: list[list[float]] = []
 
     def _next_generation(self) -> None:
@@ -253,7 +259,7 @@ class _Fold:
         if stop and self._restarts:
             self.restart += 1
             generator = np.random.default_rng([self._base, self.restart])
-            self._begin(generator.random(self.layout.numbers), 2 * self._cma.population_size)
+            self._begin(generator.random(self.layout.numbers), self._sigma, 2 * self._cma.population_size)
 
     def _is_flat(self) -> bool:
         """Whether results have not differed for long: the rule of `cmaes`, which cannot see it from ranks."""

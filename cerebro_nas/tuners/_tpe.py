@@ -55,8 +55,8 @@ class TPEOracle(CubeOracle):
     Source: Bergstra, Bardenet, Bengio, Kégl, "Algorithms for Hyper-Parameter Optimization" (2011).
 
     Args:
-        gamma: of n trials, `gamma * sqrt(n)` count as good (25 at most); above 0. hyperopt itself has 0.25, which
-            leaves less to learn from.
+        gamma: of n trials that succeeded, `gamma * sqrt(n)` count as good (25 at most); above 0. hyperopt itself has
+            0.25, which leaves less to learn from.
         prior_weight: weight of the prior, in trials; above 0.
         n_ei_candidates: candidates drawn for each hyperparameter; at least 1.
         n_startup_jobs: random trials that must succeed first; at least 0. None: hyperopt's 20, but no more than a
@@ -123,7 +123,7 @@ class TPEOracle(CubeOracle):
     def _split(self, rows: Sequence[_Row]) -> tuple[list[_Row], int]:
         """The trials that hyperopt is given, and how many of them are good."""
         done = sum(loss < math.inf for loss, _ in rows)
-        good = min(math.ceil(self.gamma * math.sqrt(len(rows))), _MOST_GOOD, done)
+        good = min(math.ceil(self.gamma * math.sqrt(done)), _MOST_GOOD, done)
         best = sorted(range(len(rows)), key=lambda index: (rows[index][0], index))[:good]
         others = sorted(set(range(len(rows))) - set(best))[-_LATEST:]
         return [rows[index] for index in sorted([*best, *others])], good

@@ -125,6 +125,34 @@ def test_it_begins_in_the_middle_if_no_trial_succeeds() -> None:
     assert [trial.values["n"] for trial in found[3:]] == [15] * 2
 
 
+def test_random_trials_that_end_late_count_too() -> None:
+    found = play(make(3, population_size=50, startup_trials=4, sigma=0.001), 60, workers=16)
+    random_ones = [trial for trial in found if not trial.note]
+    best = min(random_ones, key=lambda trial: loss(trial.values))
+
+    # The first 16 begin together, and one more for each that ends until 4 have ended.
+    assert len(random_ones) == 19
+    assert random_ones.index(best) > 4
+    assert found[-1].note["generation"] == 0
+    assert found[-1].values["x"] == pytest.approx(best.values["x"], abs=0.01)
+    assert found[-1].values["n"] == pytest.approx(best.values["n"], abs=1)
+
+
+def test_around_the_best_of_many_random_trials_it_begins_narrower() -> None:
+    hps = keras_tuner.HyperParameters()
+    hps.Float("x", 0.0, 1.0)
+    hps.Float("y", 0.0, 1.0)
+
+    def spread(startup: int) -> float:
+        oracle = make(0, hyperparameters=hps, startup_trials=startup, population_size=40)
+        found = play(oracle, startup + 40, worth=lambda values: values["x"])
+        return float(np.std([trial.values["y"] for trial in found[startup:]]))
+
+    # Half the distance between points of which there are n in a square: 1 / 4 for 4, which is more than `sigma`.
+    assert 0.025 < spread(100) < 0.075
+    assert 0.12 < spread(4) < 0.21
+
+
 def test_more_trials_than_the_population_has_may_run() -> None:
     trials = play(make(0, population_size=4, startup_trials=0), 40, workers=16)
     generations = [trial.note["generation"] for trial in trials]
