@@ -18,7 +18,7 @@ _NAME = "search.cerebro-nas.invalid"
 _LIFE = datetime.timedelta(days=365)
 # Clocks of a cluster differ.
 _SKEW = datetime.timedelta(days=1)
-_INSTALL = 'pip install "cerebro_nas[tls]"'
+_INSTALL = 'pip install -e ".[tls]"'
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ def need_tensorflow() -> None:
     """
     if importlib.util.find_spec("tensorflow") is None:
         raise ImportError(
-            "`HyperHyperModel` needs TensorFlow, which is not installed. Install it with "
-            "`pip install 'cerebro_nas[cpu]'`, or `pip install 'cerebro_nas[gpu]'` for NVIDIA GPUs."
+            "`HyperHyperModel` needs TensorFlow, which is not installed. Install it in the checkout of cerebro_nas: "
+            "`pip install -e '.[cpu]'`, or `pip install -e '.[gpu]'` for NVIDIA GPUs."
         )
 
 
@@ -76,6 +76,19 @@ def check_oracle(settings: search.Settings) -> None:
         raise ConfigError(
             f"`objective` must be that of the oracle, {oracle.objective}, or None. "
             f"Received: objective={settings.objective!r}. Leave one of them out."
+        )
+
+
+def refuse_arrays(df: Any) -> None:
+    """Refuse an array where a DataFrame belongs: who calls `fit(x, y)` as in AutoKeras has labels as `batch_size`.
+
+    Raises:
+        ConfigError: it is one, or a list or dict of them.
+    """
+    if isinstance(df, list | tuple | dict) or hasattr(type(df), "__array__"):
+        raise ConfigError(
+            f"`df` must be a Spark DataFrame. Received: an object of type {type(df).__name__}. "
+            "Pass arrays by name: `fit(x=..., y=...)`."
         )
 
 

@@ -14,6 +14,7 @@ from cerebro_nas.hypermodel._arrays import resources_of_arrays
 from cerebro_nas.hypermodel._arrays import rows_of_arrays
 from cerebro_nas.hypermodel._checks import check_hyperparameters
 from cerebro_nas.hypermodel._checks import need_tensorflow
+from cerebro_nas.hypermodel._checks import refuse_arrays
 from cerebro_nas.hypermodel._fixed_arch import architecture_of
 from cerebro_nas.hypermodel._fixed_arch import check_arguments
 from cerebro_nas.hypermodel._fixed_arch import settings_of_one
@@ -277,6 +278,7 @@ class HyperHyperModel(Searching):
             BackendError: there are fewer slots than workers, or the backend failed.
             SearchAborted: the search could not go on.
         """
+        refuse_arrays(df)
         arguments = search.make_fit_arguments(
             batch_size=batch_size, epochs=epochs, input_shape=input_shape, class_weight=class_weight
         )

@@ -152,7 +152,10 @@ class _Refit(Searching):
         verbose: Any,
     ) -> SearchPlan:
         plan = super()._plan(claim, arguments, rules, logdirs, verbose)
-        return replace(plan, space=cast("SearchSpace", _Naming(plan.space)))
+        rows = "on all rows" if plan.prepared.settings.get("all_rows") else "on the training rows"
+        epochs = f"{arguments.epochs} epoch{'s' * (arguments.epochs != 1)}"
+        purpose = f"training the best configuration again, {rows}, {epochs}"
+        return replace(plan, space=cast("SearchSpace", _Naming(plan.space)), purpose=purpose)
 
 
 def _fixed(space: SearchSpace, values: Mapping[str, Any]) -> keras_tuner.HyperParameters:

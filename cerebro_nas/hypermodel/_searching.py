@@ -121,6 +121,7 @@ class Searching(Fitted):
 
     def _check_tuner(self, settings: search.Settings, epochs: int | None = None) -> None:
         """Have a tuner made, so that a wrong argument is told now; `fit` makes it anew once the space is known."""
+        search.check_evaluation_metric(self._bound("tuner_bind").evaluation_metric, self._space)
         if is_oracle(settings.tuner):
             check_oracle(settings)
         else:
@@ -158,7 +159,7 @@ class Searching(Fitted):
         if not isinstance(data, Rows) and not (hasattr(data, "schema") and hasattr(data, "columns")):
             raise ConfigError(
                 f"`df` must be a Spark DataFrame. Received: df={data!r:.80} (of type {type(data).__name__}). "
-                "Pass arrays as `x` and `y`."
+                "Pass arrays as `x=` and `y=`."
             )
         layout = self._layout(data)
         check_arguments(

@@ -84,7 +84,7 @@ def _package(name: str) -> Any:
     except ImportError as error:
         raise ConfigError(
             "Exporting as ONNX needs the packages onnx, tf2onnx and onnxruntime. "
-            f'Received: {error}. Install them with `pip install "cerebro_nas[onnx]"`.'
+            f'Received: {error}. Install them in the checkout of cerebro_nas: `pip install -e ".[onnx]"`.'
         ) from error
 
 

@@ -17,6 +17,7 @@ from cerebro_nas.search._preparing import num_train_shards
 from cerebro_nas.search._preparing import prepare
 from cerebro_nas.search._replay import replay
 from cerebro_nas.search._session import SearchPlan
+from cerebro_nas.search._session import check_evaluation_metric
 from cerebro_nas.search._session import check_objective
 from cerebro_nas.search._session import run_search
 from cerebro_nas.search._session import search_spec
@@ -49,6 +50,7 @@ __all__ = [
     "Watch",
     "began_with",
     "check_data",
+    "check_evaluation_metric",
     "check_objective",
     "check_same",
     "check_verbose",

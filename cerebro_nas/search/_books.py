@@ -40,6 +40,7 @@ class Books:
         max_trials: trials at most, None for no limit.
         epochs: epochs of a trial at most.
         num_workers: workers that are expected.
+        purpose: what displays show instead of the tuner and of scores, where nothing is compared.
 
     Attributes:
         visits_per_epoch: train units of a pass through all training shards.
@@ -54,7 +55,9 @@ class Books:
         max_trials: int | None,
         epochs: int,
         num_workers: int,
+        purpose: str = "",
     ) -> None:
+        self.purpose = purpose
         self.project = project
         self.tuner = tuner
         self.objectives = tuple(objectives)
@@ -175,9 +178,11 @@ class Books:
         record = self._records[trial]
         # After a fault a trial may go back to an earlier epoch; what followed is then entered again.
         history = (*record.history[:epoch], dict(metrics))
-        record = replace(record, metrics=dict(metrics), history=history, cost=replace(record.cost, epochs=len(history)))
-        self._records[trial] = record
         visits = (epoch + 1) * self.visits_per_epoch if visits is None else visits
+        # Where a trial is judged within a pass through the shards, there are more entries than epochs.
+        cost = replace(record.cost, epochs=math.ceil(visits / self.visits_per_epoch))
+        record = replace(record, metrics=dict(metrics), history=history, cost=cost)
+        self._records[trial] = record
         self._visits[trial] = (*self._visits.get(trial, ())[:epoch], visits)
         if record.best_epoch(self.objective, self.direction) != epoch:
             return False
@@ -188,7 +193,7 @@ class Books:
         """End the record of a trial."""
         record = replace(self._records[trial], status=status, reason=reason)
         self._records[trial] = record
-        value = record.best_value(self.objective, self.direction)
+        value = None if self.purpose else record.best_value(self.objective, self.direction)
         if status == "FAILED" and self._best is not None and self._best.trial == trial:
             self._find_best()
         self._ended.append(
@@ -202,14 +207,15 @@ class Books:
         return SearchView(
             project=self.project,
             tuner=self.tuner,
+            purpose=self.purpose,
             objective=self.objective,
             direction=self.direction,
             max_trials=self.max_trials,
             counts=self._counts(snapshot),
-            best=self._best,
+            best=None if self.purpose else self._best,
             workers=self._workers(snapshot, elapsed),
             running=tuple(
-                RunningTrial(t.trial, t.epoch, t.epochs, self._records[t.trial].metrics.get(self.objective))
+                RunningTrial(t.trial, t.epoch, t.epochs, None if self.purpose else self._latest(t.trial))
                 for t in snapshot.trials
             ),
             finished=tuple(self._ended),
@@ -219,6 +225,9 @@ class Books:
             eta=self._eta(snapshot),
             others=self.objectives[1:],
         )
+
+    def _latest(self, trial: str) -> float | None:
+        return self._records[trial].metrics.get(self.objective)
 
     def _counts(self, snapshot: Snapshot) -> TrialCounts:
         ended = TrialCounts.of(record.status for record in self._records.values() if record.status in _FINAL)

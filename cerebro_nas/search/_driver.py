@@ -203,7 +203,7 @@ class SearchDriver:
             self._parts.journal.commit()
             self._show()
         if not ledger.finished:
-            return "it was interrupted; run it again to go on"
+            return "it was interrupted; run it again (with overwrite=False) to go on"
         return self._reason()
 
     def wind_up(self, events: Sequence[BackendEvent]) -> None:
@@ -353,7 +353,7 @@ class SearchDriver:
             self._told = True
             self._parts.reporter.message(
                 f"Stopping: units that run have {signals.grace:.0f} s to end; another interrupt stops at once. "
-                "Nothing is lost: run the search again to go on."
+                "Nothing is lost: run the search again (with overwrite=False) to go on."
             )
         return True
 

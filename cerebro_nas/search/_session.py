@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import socket
 from collections.abc import Callable
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 
 _JANITOR_SECONDS = 10.0
 _UNDER_WAY = ("RUNNING", "PAUSED")
-_BROKEN_OFF = "it was interrupted, and stopped at once; run it again to go on"
+_BROKEN_OFF = "it was interrupted, and stopped at once; run it again (with overwrite=False) to go on"
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class SearchPlan:
 
     Attributes:
         project: name of the project; `tuner_name` that of the tuner, for displays.
+        purpose: what displays show instead of the tuner and of scores, where nothing is compared.
         directory: local directory of the search's files.
         identity: unique to this search, so that results of an earlier one of the same name never read its files.
         description: what makes it this search (see `check_same`), written down for whoever goes on with it.
@@ -110,6 +112,7 @@ class SearchPlan:
     stoppers: Sequence[Stopper] = ()
     budgets: Budgets = field(default_factory=Budgets)
     max_latency_ms: float | None = None
+    purpose: str = ""
     keep: Callable[[ModelSelectionResult], None] = lambda result: None
 
     @property
@@ -156,6 +159,7 @@ class _Session:
         self._books = Books(
             project=plan.project,
             tuner=plan.tuner_name,
+            purpose=plan.purpose,
             objectives=[(part.name, part.direction) for part in objectives_of(tuner.objective)],
             max_trials=tuner.max_trials,
             epochs=plan.epochs,
@@ -211,7 +215,7 @@ class _Session:
             janitor.close(_JANITOR_SECONDS)
             for board in self._boards:
                 board.close()
-            hint = " It was stopped at once; run it again to go on." if signals.wanted else ""
+            hint = " It was stopped at once; run it again (with overwrite=False) to go on." if signals.wanted else ""
             reporter.close(books.view(hopper.snapshot(), now), self._summary or f"Search did not end.{hint}")
 
     def _parts(self, signals: StopSignals, janitor: Janitor) -> SearchParts:
@@ -255,7 +259,9 @@ class _Session:
         if driver.resumed:
             went_on = any(entry.started >= driver.started for entry in result.schedule_log)
             began = f"It went on from {format_duration(driver.started)} of an earlier session."
-            notes = (began if went_on else "It had ended before; this is what it came to.",)
+            notes = (
+                began if went_on or not self._hopper.finished else "It had ended before; this is what it came to.",
+            )
         elif len(result.schedule_log):
             notes = (f"The first unit began {format_duration(self._first(ended) - driver.started)} into the search.",)
         outcomes = count_outcomes(self._books.records)
@@ -324,6 +330,23 @@ def check_objective(objective: keras_tuner.Objective, space: SearchSpace) -> Non
                 f"{', '.join(MEASURES)}. "
                 f"Received: objective={name!r}. Choose one of them, or give the head that metric."
             )
+
+
+def check_evaluation_metric(name: str, space: SearchSpace) -> None:
+    """Refuse a metric that no candidate would report, also where an objective takes its place.
+
+    Raises:
+        ConfigError: the message lists those that they report.
+    """
+    known = space.metric_names
+    metric = "accuracy" if name == "acc" else name.removeprefix("val_")
+    if metric not in known:
+        close = difflib.get_close_matches(metric, known, 1)
+        meant = f"Did you mean {close[0]!r}?" if close else "Choose one of them, or give the head that metric."
+        raise ConfigError(
+            f"`evaluation_metric` must be a metric that the candidates report: {', '.join(known)}. "
+            f"Received: evaluation_metric={name!r}. {meant}"
+        )
 
 
 def _save(plan: SearchPlan, result: ModelSelectionResult) -> None:

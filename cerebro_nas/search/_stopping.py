@@ -101,7 +101,7 @@ def _need_tensorboard() -> None:
     if importlib.util.find_spec("tensorboard") is None:
         raise ImportError(
             "`keras.callbacks.TensorBoard` needs the package 'tensorboard', which is not installed. "
-            "Install it with: pip install 'cerebro_nas[tensorboard]'"
+            "Install it in the checkout of cerebro_nas: pip install -e '.[tensorboard]'"
         )
 
 

@@ -89,10 +89,11 @@ def _display(bundle: dict[str, str], display_id: str, update: bool) -> None:
 def view_text(view: SearchView) -> str:
     """One line about the search."""
     best = "none yet" if view.best is None else f"{format_metric(view.best.value)} (trial {view.best.trial})"
+    best = "" if view.purpose else f"best {view.objective} {best}, "
     limit = "" if view.max_trials is None else f"/{view.max_trials}"
     return (
         f"{view.project}: {view.counts.done}{limit} trials done, {view.counts.running} running, "
-        f"{view.counts.failed} failed, best {view.objective} {best}, ETA {format_duration(view.eta)}"
+        f"{view.counts.failed} failed, {best}ETA {format_duration(view.eta)}"
     )
 
 
@@ -110,9 +111,9 @@ def view_html(view: SearchView) -> str:
     extras = [f"{n} {word}" for n, word in said if n]
     extras += [f"{counts.rejected} rejected"] if counts.rejected else []
     lines = [
-        f"<b>{escape(view.project)}</b> {escape(view.tuner)}, {escape(view.objectives_text())}",
+        f"<b>{escape(view.project)}</b> {escape(', '.join(view.headline))}",
         f"{bar}{share} done, {counts.running} running" + "".join(f", {extra}" for extra in extras),
-        f"best {best}",
+        *([] if view.purpose else [f"best {best}"]),
         f"units {view.units_done}/{view.units_known}, elapsed {format_duration(view.elapsed)}, "
         f"ETA {format_duration(view.eta)}",
     ]

@@ -29,8 +29,9 @@ def render_view(view: SearchView, size: ConsoleDimensions, frame: box.Box = box.
         rows = max(rows // 2 - 1, 1)
     workers = _worker_table(view, rows, phase=inner >= 40)
     trials = _trial_table(view, rows, expand=not wide)
-    title = Text(f"{view.project} | {view.tuner} | {view.objectives_text()}", style="bold", overflow="ellipsis")
-    parts: list[RenderableType] = [_trials_line(view, inner), _units_line(view), _best_line(view), Text("")]
+    title = Text(" | ".join((view.project, *view.headline)), style="bold", overflow="ellipsis")
+    best = [] if view.purpose else [_best_line(view)]
+    parts: list[RenderableType] = [_trials_line(view, inner), _units_line(view), *best, Text("")]
     if wide:
         grid = Table.grid(expand=True, padding=(0, 1))
         grid.add_column(ratio=3)

@@ -47,10 +47,7 @@ class PlainReporter:
         self._shown = len(view.finished)
         self._best = view.best
         self._elapsed = view.elapsed
-        limit = "no limit of trials" if view.max_trials is None else f"up to {counted(view.max_trials, 'trial')}"
-        objectives = view.objectives_text("maximise", "minimise")
-        workers = counted(len(view.workers), "worker")
-        self._line(f"search {view.project}: {view.tuner}, {objectives}, {limit}, {workers}")
+        self._line(_title(view))
         if view.finished:
             self._line(f"resumed: {_progress(view)}")
 
@@ -96,6 +93,14 @@ class PlainReporter:
         self._stream.write(f"[{format_duration(self._elapsed):>7}] {text}\n")
         self._stream.flush()
         self._last_line = self._clock()
+
+
+def _title(view: SearchView) -> str:
+    workers = counted(len(view.workers), "worker")
+    if view.purpose:
+        return f"{view.project}: {view.purpose}, {workers}"
+    limit = "no limit of trials" if view.max_trials is None else f"up to {counted(view.max_trials, 'trial')}"
+    return f"search {view.project}: {view.tuner}, {view.objectives_text('maximise', 'minimise')}, {limit}, {workers}"
 
 
 def _is_new(best: BestTrial, before: BestTrial | None) -> bool:

@@ -199,7 +199,7 @@ class _Protos:
         except ImportError as error:
             raise ImportError(
                 "`TensorBoardLogger` needs the package 'tensorboard', which could not be imported "
-                f"({error}). Install it with: pip install 'cerebro-nas[tensorboard]'"
+                f"({error}). Install it in the checkout of cerebro_nas: pip install -e '.[tensorboard]'"
             ) from error
         self.event: Callable[..., Any] = events.Event
         self.record_writer: Callable[..., Any] = records.RecordWriter

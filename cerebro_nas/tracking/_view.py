@@ -108,6 +108,7 @@ class SearchView:
         elapsed: seconds since the search began, earlier sessions included.
         eta: seconds that are left by the estimate of the search, None when there is none yet.
         others: further objectives, each with its direction.
+        purpose: what is done, where nothing is compared; there are no scores to show then.
     """
 
     project: str
@@ -125,6 +126,12 @@ class SearchView:
     elapsed: float = 0.0
     eta: float | None = None
     others: tuple[tuple[str, Direction], ...] = ()
+    purpose: str = ""
+
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """What is done, in a few words each."""
+        return (self.purpose,) if self.purpose else (self.tuner, self.objectives_text())
 
     def objectives_text(self, maximise: str = "max", minimise: str = "min") -> str:
         """All objectives with the way of each: `max val_accuracy, min flops`."""

@@ -32,7 +32,7 @@ class MultivariateTPEOracle(CubeOracle):
     space those that are always active together are modelled together (Optuna's `group`). Running trials are among the
     bad ones (its `constant_liar`), and so are failed ones.
 
-    Optuna is an optional package: `pip install 'cerebro_nas[optuna]'`.
+    Optuna is an optional package: `pip install -e '.[optuna]'`.
 
     Sources: Bergstra, Bardenet, Bengio, Kégl, "Algorithms for Hyper-Parameter Optimization" (2011); Falkner, Klein,
     Hutter, "BOHB: Robust and Efficient Hyperparameter Optimization at Scale" (2018), for the joint density.
@@ -194,5 +194,5 @@ def _need_optuna() -> None:
     if importlib.util.find_spec("optuna") is None:
         raise ImportError(
             "The tuner 'multivariate_tpe' needs the package 'optuna', which is not installed. "
-            "Install it with: pip install 'cerebro_nas[optuna]'"
+            "Install it in the checkout of cerebro_nas: pip install -e '.[optuna]'"
         )

@@ -235,7 +235,7 @@ def test_another_kind_of_setting_is_refused(wrong: Any) -> None:
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography", None)
-    with pytest.raises(ImportError, match=r'pip install "cerebro_nas\[tls\]"'):
+    with pytest.raises(ImportError, match=r'pip install -e "\.\[tls\]"'):
         LocalBackend(tls=True)
     LocalBackend(tls=False)
 

@@ -100,7 +100,7 @@ def test_a_key_that_is_kept_pressed(lab: Lab, rows: list[dict[str, str]]) -> Non
     assert run.wait() == -signal.SIGINT, run.output()
     assert time.monotonic() - began < 4
     assert run.left() == []
-    assert "It was stopped at once; run it again to go on." in run.output()
+    assert "It was stopped at once; run it again (with overwrite=False) to go on." in run.output()
     assert lab.run(**_JOB).rows() == rows
 
 
@@ -161,7 +161,7 @@ def test_what_a_terminal_shows(tmp_path: Path) -> None:
     text, status = _in_a_terminal({**_JOB, "directory": str(tmp_path / "a"), "verbose": 1}, b"\x03")
     assert status == -signal.SIGINT
     assert len(re.findall("Stopping: units that run have 30 s to end", text)) == 1
-    assert text.count("run it again to go on") == 1
+    assert text.count("run it again (with overwrite=False) to go on") == 1
     assert "leaked" not in text
     before = text.split("Traceback", maxsplit=1)[0]
     assert "KeyboardInterrupt" not in before

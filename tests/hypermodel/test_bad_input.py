@@ -12,6 +12,8 @@ from typing import Any
 
 import autokeras as ak
 import keras
+import numpy as np
+import pandas as pd
 import pytest
 
 from cerebro_nas import HyperHyperModel
@@ -185,6 +187,34 @@ def test_an_objective_that_the_head_does_not_report(make: Make, objective: str) 
     with pytest.raises(ConfigError, match=rf"`objective` must be a metric that.*val_accuracy.*objective='{objective}'"):
         model.tuner_bind("greedy", objective=objective)
         model.fit(unused)
+
+
+@pytest.mark.case(31)
+@pytest.mark.parametrize(
+    ("metric", "told"), [("acuracy", "Did you mean 'accuracy'?"), ("auc", "or give the head that")]
+)
+@pytest.mark.parametrize("objective", [None, "val_loss"])
+def test_a_metric_of_the_backend_that_the_head_does_not_report(
+    make: Make, metric: str, told: str, objective: str | None
+) -> None:
+    model = make(evaluation_metric=metric)
+    unused: Any = Untouchable()
+    text = (
+        "`evaluation_metric` must be a metric that the candidates report: loss, accuracy. Received: evaluation_metric="
+    )
+    with pytest.raises(ConfigError, match=re.escape(text) + f"'{metric}'.*" + re.escape(told)):
+        model.tuner_bind("greedy", objective=objective)
+        model.fit(unused)
+
+
+@pytest.mark.case(32)
+@pytest.mark.parametrize(
+    "x", [np.zeros((4, 2)), [np.zeros((4, 2))], pd.DataFrame({"a": [1, 2]})], ids=lambda x: type(x).__name__
+)
+def test_arrays_by_position(make: Make, x: Any) -> None:
+    labels: Any = np.zeros(4)
+    with pytest.raises(ConfigError, match=r"`df` must be a Spark DataFrame.*Pass arrays by name: `fit\(x=\.\.\., y="):
+        make().fit(x, labels)
 
 
 @pytest.mark.case(31)

@@ -105,7 +105,7 @@ def test_its_result_can_be_looked_at_and_it_can_be_gone_on_with(make: Make, time
     board = model.result.leaderboard().set_index("trial")
     assert 0 < len(board) < 8
     assert {*board["status"]} <= {"COMPLETED", "STOPPED", "WAITING"}
-    assert "run it again to go on" in model.result.stopped_because
+    assert "run it again (with overwrite=False) to go on" in model.result.stopped_because
     best = model.result.best_model
     assert max(best.history["val_accuracy"]) == board["score"].max()
     # The one that goes on takes its place.

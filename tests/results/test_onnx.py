@@ -83,6 +83,6 @@ def test_an_operation_without_a_counterpart(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["onnx", "tf2onnx.convert", "onnxruntime"])
 def test_without_the_packages_the_extra_is_named(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ConfigError, match=r'needs the packages onnx.*pip install "cerebro_nas\[onnx\]"'):
+    with pytest.raises(ConfigError, match=r'needs the packages onnx.*pip install -e "\.\[onnx\]"'):
         save_verified(_image(), tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())

@@ -16,6 +16,7 @@ from cerebro_nas.hopper import UnitReport
 from cerebro_nas.hopper import WorkerJoined
 from cerebro_nas.search import Books
 from cerebro_nas.tracking import Direction
+from cerebro_nas.tracking import SearchView
 from cerebro_nas.tracking import TrialCost
 
 SHARDS = [ShardInfo(Shard("train", 0), 10, 10), ShardInfo(Shard("valid", 0), 5, 5)]
@@ -207,6 +208,30 @@ def test_curves_are_over_passes_through_the_data_however_often_a_trial_is_judged
     values = books.curves()["a"].values
     assert [value if math.isfinite(value) else None for value in values] == [0.2, None, 0.4]
     assert books.epochs_done == 3
+    assert books["a"].cost.epochs == 4, "three and a half, not the number of times that it was judged"
     # A fault sets it back: what is done again counts once.
     books.epoch("a", 2, {"val_accuracy": 0.35}, 9)
     assert books.epochs_done == 2
+
+
+def test_a_display_has_no_scores_where_nothing_is_compared() -> None:
+    def view(purpose: str) -> SearchView:
+        books = Books(
+            project="p",
+            tuner="random",
+            objectives=[("epochs", "max")],
+            max_trials=1,
+            epochs=3,
+            num_workers=1,
+            purpose=purpose,
+        )
+        books.open("a", {})
+        books.epoch("a", 0, {"epochs": 1.0})
+        books.close("a", "COMPLETED", "")
+        return books.view(Hopper(SHARDS, num_workers=1).snapshot(), 1.0)
+
+    shown = view("training again")
+    assert (shown.best, shown.finished[0].value, shown.headline) == (None, None, ("training again",))
+    shown = view("")
+    assert (shown.best is None, shown.finished[0].value) == (False, 1.0)
+    assert shown.headline == ("random", "max epochs")

@@ -168,6 +168,12 @@ def test_plain_speaks_of_one_trial_in_the_singular() -> None:
     assert out.getvalue().endswith("up to 1 trial, 1 worker\n")
 
 
+def test_plain_says_what_is_done_where_nothing_is_compared() -> None:
+    out = io.StringIO()
+    PlainReporter(out).open(replace(VIEW, purpose="training again, 3 epochs"))
+    assert out.getvalue().endswith("digits: training again, 3 epochs, 2 workers\n")
+
+
 def test_plain_heartbeat_only_when_quiet() -> None:
     out, clock = io.StringIO(), Clock()
     reporter = PlainReporter(out, heartbeat=30, clock=clock)

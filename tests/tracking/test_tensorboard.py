@@ -96,7 +96,7 @@ def test_a_trial_cannot_leave_the_directory(tmp_path: Path) -> None:
 
 def test_a_missing_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard.plugins.hparams.api_pb2", None)
-    with pytest.raises(ImportError, match=r"cerebro-nas\[tensorboard\]"):
+    with pytest.raises(ImportError, match=r"pip install -e '\.\[tensorboard\]'"):
         TensorBoardLogger(tmp_path)
 
 

@@ -166,7 +166,7 @@ def test_options_reach_optuna(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_optuna_one_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
-    with pytest.raises(ImportError, match=r"pip install 'cerebro_nas\[optuna\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '\.\[optuna\]'"):
         make(0)
 
 

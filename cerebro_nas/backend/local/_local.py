@@ -38,7 +38,7 @@ class LocalBackend(WorkerPool):
             fresh process. TensorFlow alone takes about half a gigabyte. Needs checkpoints; not a death of the worker.
         max_units_per_worker: units after which it does so.
         tls: encrypt all calls, and ask both sides for a certificate. True makes one for each search, in memory; a
-            `TlsConfig` names your own. Needs `pip install "cerebro_nas[tls]"`.
+            `TlsConfig` names your own. Needs `pip install -e ".[tls]"`.
     """
 
     def __init__(
