@@ -31,6 +31,9 @@ class LocalRows(Rows):
         table: one row per example; a column of tensors holds lists of one size, flattened row by row.
     """
 
+    origin = "arrays"
+    numbering = "row numbers count from 0, those of `validation_data` after the others"
+
     def __init__(self, table: pa.Table) -> None:
         self._table = table
         # Looked up once for each column, of which there may be thousands.

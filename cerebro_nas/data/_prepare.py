@@ -169,7 +169,7 @@ def _finish(
 ) -> PreparedData:
     merged = [_merge(name, parts) for name in plan.columns]
     train, valid = sum(part.train for part in parts), sum(part.valid for part in parts)
-    _refuse_faults(merged, plan, sum(part.seen for part in parts))
+    _refuse_faults(merged, plan, rows, sum(part.seen for part in parts))
     columns = [column_of(found.name, found.part, plan) for found in merged]
     fraction = settings["validation"] if plan.validation is None else None
     _refuse_too_few(train, valid, fraction, settings["num_shards"])
@@ -251,15 +251,15 @@ def _merge(name: str, parts: list[StagedPart]) -> _Merged:
     return _Merged(name, total, dict(sorted(sizes.items())), tuple(sorted(types)), tuple(sorted(shapes)))
 
 
-def _refuse_faults(merged: list[_Merged], plan: StagePlan, rows: int) -> None:
-    if rows == 0:
-        raise DataError("The DataFrame must have rows. Received: 0 rows. Check the filters that made it.")
-    problems = [problem for found in merged for problem in _faults_of(found, plan.shapes.get(found.name), rows)]
+def _refuse_faults(merged: list[_Merged], plan: StagePlan, rows: Rows, count: int) -> None:
+    if count == 0:
+        raise DataError(f"There must be rows. Received: {rows.origin} of 0 rows. Check the filters that made it.")
+    problems = [problem for found in merged for problem in _faults_of(found, plan.shapes.get(found.name), count)]
     if problems:
         listed = "\n".join(f"- {problem}" for problem in problems)
         raise DataError(
-            f"The data cannot be used:\n{listed}\nReceived: a DataFrame of {rows} rows. Clean or drop those rows "
-            "(row numbers count in the order of the DataFrame's partitions)."
+            f"The data cannot be used:\n{listed}\nReceived: {rows.origin} of {count} rows. Clean or drop those rows "
+            f"({rows.numbering})."
         )
 
 

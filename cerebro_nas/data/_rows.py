@@ -19,7 +19,14 @@ KINDS = ("number", "boolean", "string", "vector", "array", "binary", "image", "d
 
 
 class Rows(ABC):
-    """Rows with named columns, from which a data set is made."""
+    """Rows with named columns, from which a data set is made.
+
+    Attributes:
+        origin: what the user gave, for messages; `numbering` says how its rows are counted.
+    """
+
+    origin = "a DataFrame"
+    numbering = "row numbers count in the order of the DataFrame's partitions"
 
     @property
     @abstractmethod

@@ -353,7 +353,7 @@ def test_a_search_that_another_driver_runs(
 @pytest.mark.parametrize(
     ("rows", "arguments", "told"),
     [
-        ([], {}, "must have rows. Received: 0 rows"),
+        ([], {}, "There must be rows. Received: a DataFrame of 0 rows"),
         ([([1.0] * 4, 0), (None, 1), ([1.0] * 4, 1)], {}, "column 'features': null in 1 of 3 rows"),
         ([([1.0] * 4, 0), ([1.0, None] * 2, 1)], {}, "column 'features': null in 1 of 2 rows"),
         ([([1.0] * 4, 0), ([float("nan")] * 4, 1)], {}, "column 'features': NaN or infinite in 1 of 2 rows"),
@@ -372,6 +372,15 @@ def test_rows(
     with pytest.raises(DataError, match=re.escape(told)):
         make(backend).fit(_table(spark, rows).coalesce(1), **arguments)
     assert [path for path in (tmp_path / "store").rglob("*") if path.is_file() and path.suffix != ".lock"] == []
+
+
+@pytest.mark.case(29)
+def test_rows_of_arrays(make: Make) -> None:
+    x, y = np.zeros((6, 2, 2, 1), np.float32), np.arange(6) % 2
+    x[4, 1, 0] = np.nan
+    told = r"NaN or infinite in 1 of 6 rows.*(\n.*)*Received: arrays of 6 rows.*\(row numbers count from 0, those of"
+    with pytest.raises(DataError, match=told):
+        make(SimulatedBackend(2)).fit(x=x, y=y)
 
 
 @pytest.mark.case(29)
