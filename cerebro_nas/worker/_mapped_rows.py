@@ -28,31 +28,28 @@ def take_rows(array: NDArray[Any], rows: NDArray[np.int32]) -> NDArray[Any]:
         An array of shape (m, ...) in memory.
     """
     pages: Any = array.base
-    if not isinstance(pages, mmap.mmap) or not _ADVICE:
+    if not isinstance(pages, mmap.mmap) or not _ADVICE or not len(rows):
         return array[rows]
     found = np.empty((len(rows), *array.shape[1:]), array.dtype)
     places = np.argsort(rows, kind="stable")
     ordered = rows[places]
     row_bytes = max(1, array.nbytes // max(1, len(array)))
     ends = _ends(ordered.astype(np.int64) * row_bytes, row_bytes)
-    runs = list(zip([0, *ends], ends, strict=False))
+    runs = list(zip([0, *ends[:-1]], ends, strict=True))
     first: int = array.offset  # type: ignore[attr-defined]
     spans = [(first + int(ordered[i]) * row_bytes, first + (int(ordered[j - 1]) + 1) * row_bytes) for i, j in runs]
     pages.madvise(mmap.MADV_RANDOM)
-    for span in spans[:1]:
-        _announce(pages, *span)
-    for number, (begin, end) in enumerate(runs):
+    _announce(pages, *spans[0])
+    for (begin, end), following in zip(runs, [*spans[1:], None], strict=True):
         # While this run is copied, the disk reads the next one.
-        for span in spans[number + 1 : number + 2]:
-            _announce(pages, *span)
+        if following is not None:
+            _announce(pages, *following)
         found[places[begin:end]] = array[ordered[begin:end]]
     return found
 
 
 def _ends(offsets: NDArray[np.int64], row_bytes: int) -> list[int]:
     """Where runs of rows end that are near to each other, and together not too long."""
-    if not len(offsets):
-        return []
     far = np.diff(offsets) > row_bytes + _GAP_BYTES
     cut = far | (np.diff(offsets // _SPAN_BYTES) != 0)
     return [*(np.flatnonzero(cut) + 1).tolist(), len(offsets)]

@@ -11,7 +11,7 @@ from cerebro_nas.hopper import Unit
 
 _WHOLE_BYTES = 1 << 30
 _WINDOW_BYTES = 128 << 20
-# Some times what a system reads ahead, and still hundreds of them in a window.
+# Long enough to be read at the speed of the disk, short enough for hundreds of them in a window.
 _BLOCK_BYTES = 512 << 10
 
 
