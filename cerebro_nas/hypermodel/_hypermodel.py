@@ -278,7 +278,8 @@ class HyperHyperModel(Searching):
             BackendError: there are fewer slots than workers, or the backend failed.
             SearchAborted: the search could not go on.
         """
-        refuse_arrays(df)
+        if x is None:
+            refuse_arrays(df)
         arguments = search.make_fit_arguments(
             batch_size=batch_size, epochs=epochs, input_shape=input_shape, class_weight=class_weight
         )

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
 _JANITOR_SECONDS = 10.0
 _UNDER_WAY = ("RUNNING", "PAUSED")
+_ACCURACY = frozenset({"acc", "accuracy"})
 _BROKEN_OFF = "it was interrupted, and stopped at once; run it again (with overwrite=False) to go on"
 
 
@@ -339,8 +340,9 @@ def check_evaluation_metric(name: str, space: SearchSpace) -> None:
         ConfigError: the message lists those that they report.
     """
     known = space.metric_names
-    metric = "accuracy" if name == "acc" else name.removeprefix("val_")
-    if metric not in known:
+    metric = name.removeprefix("val_")
+    # Two words for one thing: Keras logs it under the one that it was given.
+    if metric not in known and not (metric in _ACCURACY and _ACCURACY.intersection(known)):
         close = difflib.get_close_matches(metric, known, 1)
         meant = f"Did you mean {close[0]!r}?" if close else "Choose one of them, or give the head that metric."
         raise ConfigError(

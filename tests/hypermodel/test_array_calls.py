@@ -79,8 +79,8 @@ def test_each_input_gets_the_columns_that_its_array_became(tmp_path: Path, caplo
         ({"x": X}, "Received: x"),
         ({"y": Y}, "Received: y"),
         ({"df": X, "x": X, "y": Y}, "Received: df, x, y"),
-        ({"df": X, "validation_data": (X, Y)}, "`validation_data` and `sample_weight` are for arrays"),
-        ({"df": X}, "(?s)must be a Spark DataFrame.*Pass arrays as `x` and `y`"),
+        ({"df": object(), "validation_data": (X, Y)}, "`validation_data` and `sample_weight` are for arrays"),
+        ({"df": X}, "must be a Spark DataFrame.*Pass arrays by name"),
     ],
 )
 def test_either_a_frame_or_both_arrays(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:

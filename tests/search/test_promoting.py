@@ -531,12 +531,14 @@ def by_epoch(unit: Unit, spec: CandidateSpec) -> dict[str, float]:
 
 
 def check_figures(search: Search) -> None:
+    curves = search.books.curves()
     for record in search.records:
         spec = CandidateSpec(record.trial, "", {}, (), (), parameters=record.hyperparameters["units"])
         units = [Unit(record.trial, "evaluate", epoch, Shard("valid", 0)) for epoch in range(len(record.history))]
         expected = [by_epoch(unit, spec)["accuracy"] for unit in units]
         assert [found["val_accuracy"] for found in record.history] == pytest.approx(expected)
-        assert record.cost.epochs == len(record.history)
+        # Where shards are the resource, trials are judged several times in an epoch, and end within one.
+        assert record.cost.epochs - len(curves[record.trial].values) in (0, 1)
 
 
 @pytest.mark.case(1)

@@ -219,8 +219,8 @@ def test_what_the_constructor_refuses(make: Make, kind: Any, given: dict[str, An
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"evaluation_metric": "auc"}, r"`objective` must be a metric that the candidates report: val_loss.*val_acc"),
-        ({"evaluation_metric": "nonsense"}, "whose direction is known"),
+        ({"evaluation_metric": "auc"}, r"`evaluation_metric` must be a metric that.*: loss, acc\. Received: .*'auc'"),
+        ({"evaluation_metric": "nonsense"}, "`evaluation_metric` must be a metric that the candidates report"),
         ({"label_columns": ["label", "more"]}, "`label_columns` must name one column for each of the 1 outputs"),
         ({"feature_columns": ["featurs"]}, r"there is no column 'featurs'; did you mean 'features'"),
         ({"estimator_gen_fn": lambda params: None}, "`estimator_gen_fn` must return a `cerebro_nas.keras.SparkEst"),
