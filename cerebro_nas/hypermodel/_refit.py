@@ -16,6 +16,7 @@ from cerebro_nas.errors import ResumeMismatchError
 from cerebro_nas.errors import SearchAborted
 from cerebro_nas.hopper import UnitDone
 from cerebro_nas.hypermodel._searching import Searching
+from cerebro_nas.tracking import counted
 
 if TYPE_CHECKING:
     import keras_tuner
@@ -153,8 +154,7 @@ class _Refit(Searching):
     ) -> SearchPlan:
         plan = super()._plan(claim, arguments, rules, logdirs, verbose)
         rows = "on all rows" if plan.prepared.settings.get("all_rows") else "on the training rows"
-        epochs = f"{arguments.epochs} epoch{'s' * (arguments.epochs != 1)}"
-        purpose = f"training the best configuration again, {rows}, {epochs}"
+        purpose = f"training the best configuration again, {rows}, {counted(arguments.epochs, 'epoch')}"
         return replace(plan, space=cast("SearchSpace", _Naming(plan.space)), purpose=purpose)
 
 

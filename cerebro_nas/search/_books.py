@@ -193,7 +193,7 @@ class Books:
         """End the record of a trial."""
         record = replace(self._records[trial], status=status, reason=reason)
         self._records[trial] = record
-        value = None if self.purpose else record.best_value(self.objective, self.direction)
+        value = record.best_value(self.objective, self.direction)
         if status == "FAILED" and self._best is not None and self._best.trial == trial:
             self._find_best()
         self._ended.append(
@@ -204,7 +204,7 @@ class Books:
         """Describe the search for a display."""
         live_units = sum(t.units_total - t.units_done for t in snapshot.trials)
         done = sum(self._units.values())
-        return SearchView(
+        shown = SearchView(
             project=self.project,
             tuner=self.tuner,
             purpose=self.purpose,
@@ -212,12 +212,9 @@ class Books:
             direction=self.direction,
             max_trials=self.max_trials,
             counts=self._counts(snapshot),
-            best=None if self.purpose else self._best,
+            best=self._best,
             workers=self._workers(snapshot, elapsed),
-            running=tuple(
-                RunningTrial(t.trial, t.epoch, t.epochs, None if self.purpose else self._latest(t.trial))
-                for t in snapshot.trials
-            ),
+            running=tuple(RunningTrial(t.trial, t.epoch, t.epochs, self._latest(t.trial)) for t in snapshot.trials),
             finished=tuple(self._ended),
             units_done=done,
             units_known=done + live_units,
@@ -225,6 +222,7 @@ class Books:
             eta=self._eta(snapshot),
             others=self.objectives[1:],
         )
+        return shown.without_scores() if self.purpose else shown
 
     def _latest(self, trial: str) -> float | None:
         return self._records[trial].metrics.get(self.objective)

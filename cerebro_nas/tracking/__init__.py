@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from cerebro_nas.tracking._format import counted
 from cerebro_nas.tracking._format import format_duration
 from cerebro_nas.tracking._format import format_metric
 from cerebro_nas.tracking._format import short_hyperparameters
@@ -56,6 +57,7 @@ __all__ = [
     "WorkerView",
     "configure_logging",
     "count_outcomes",
+    "counted",
     "format_duration",
     "format_leaderboard",
     "format_metric",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from typing import Literal
 
 Direction = Literal["min", "max"]
@@ -127,6 +128,15 @@ class SearchView:
     eta: float | None = None
     others: tuple[tuple[str, Direction], ...] = ()
     purpose: str = ""
+
+    def without_scores(self) -> SearchView:
+        """The same, where no score means anything."""
+        return replace(
+            self,
+            best=None,
+            running=tuple(replace(trial, metric=None) for trial in self.running),
+            finished=tuple(replace(trial, value=None) for trial in self.finished),
+        )
 
     @property
     def headline(self) -> tuple[str, ...]:

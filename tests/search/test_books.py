@@ -22,14 +22,17 @@ from cerebro_nas.tracking import TrialCost
 SHARDS = [ShardInfo(Shard("train", 0), 10, 10), ShardInfo(Shard("valid", 0), 5, 5)]
 
 
-def _books(direction: Direction = "max", max_trials: int | None = 4) -> Books:
+def _books(
+    direction: Direction = "max", max_trials: int | None = 4, objective: str = "val_accuracy", purpose: str = ""
+) -> Books:
     return Books(
         project="p",
         tuner="greedy",
-        objectives=[("val_accuracy", direction)],
+        objectives=[(objective, direction)],
         max_trials=max_trials,
         epochs=3,
         num_workers=1,
+        purpose=purpose,
     )
 
 
@@ -216,15 +219,7 @@ def test_curves_are_over_passes_through_the_data_however_often_a_trial_is_judged
 
 def test_a_display_has_no_scores_where_nothing_is_compared() -> None:
     def view(purpose: str) -> SearchView:
-        books = Books(
-            project="p",
-            tuner="random",
-            objectives=[("epochs", "max")],
-            max_trials=1,
-            epochs=3,
-            num_workers=1,
-            purpose=purpose,
-        )
+        books = _books(objective="epochs", purpose=purpose)
         books.open("a", {})
         books.epoch("a", 0, {"epochs": 1.0})
         books.close("a", "COMPLETED", "")
@@ -234,4 +229,4 @@ def test_a_display_has_no_scores_where_nothing_is_compared() -> None:
     assert (shown.best, shown.finished[0].value, shown.headline) == (None, None, ("training again",))
     shown = view("")
     assert (shown.best is None, shown.finished[0].value) == (False, 1.0)
-    assert shown.headline == ("random", "max epochs")
+    assert shown.headline == ("greedy", "max epochs")
