@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
+import sys
 import tempfile
 import threading
 import time
 from typing import TYPE_CHECKING
+from typing import Any
 
 # TensorFlow reads it when it is imported, so before anything else.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -40,6 +43,26 @@ def spark() -> Iterator[SparkSession]:
     session = local_spark_session(2, app_name="tests", memory="1g")
     yield session
     session.stop()
+
+
+@pytest.fixture
+def import_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], Any]]:
+    """Imports a module of the user's, given its name and text; forgets it, and what it registered, in the end."""
+    import keras
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registered, imported = set(keras.saving.get_custom_objects()), []
+
+    def load(name: str, text: str) -> Any:
+        (tmp_path / f"{name}.py").write_text(text)
+        imported.append(name)
+        return importlib.import_module(name)
+
+    yield load
+    for name in imported:
+        del sys.modules[name]
+    for name in set(keras.saving.get_custom_objects()) - registered:
+        del keras.saving.get_custom_objects()[name]
 
 
 @pytest.fixture(autouse=True)

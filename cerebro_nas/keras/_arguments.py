@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.keras._own import check_registered
+from cerebro_nas.keras._own import transformation_name
 
 _COMPILED = ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics")
 
@@ -28,8 +30,7 @@ class EstimatorArguments:
         transformation_fn: Any = None,
     ) -> None:
         _check_model(model)
-        _refuse_objects(custom_objects)
-        _refuse_transformation(transformation_fn)
+        check_registered(custom_objects)
         if optimizer is None and loss is None:
             compiled = _compiled(model)
             optimizer, loss = compiled["optimizer"], compiled["loss"]
@@ -48,6 +49,7 @@ class EstimatorArguments:
         self.metrics = () if metrics is None else metrics
         self.batch_size = _checked_batch_size(batch_size)
         self.callbacks = callbacks or ()
+        self.transformation = transformation_name(transformation_fn)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(model={self.model!r}, batch_size={self.batch_size})"
@@ -77,8 +79,9 @@ def _compiled(model: Any) -> dict[str, Any]:
         found = {name: keras.saving.deserialize_keras_object(config.get(name)) for name in _COMPILED}
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            "`model` must be compiled with what Keras itself has: workers are processes of their own, which import "
-            f"none of your code. Received: {error} Pass `optimizer`, `loss` and `metrics` of Keras."
+            "`model` must be compiled with what Keras has, or with what is registered with it "
+            f"(`keras.saving.register_keras_serializable`) in a module that workers can import. Received: {error} "
+            "Register it, or pass `optimizer`, `loss` and `metrics` of Keras."
         ) from error
     if found["weighted_metrics"]:
         raise ConfigError(
@@ -86,25 +89,6 @@ def _compiled(model: Any) -> dict[str, Any]:
             f"Received: weighted_metrics={found['weighted_metrics']!r}. Name them in `metrics`."
         )
     return found
-
-
-def _refuse_objects(custom_objects: Any) -> None:
-    if custom_objects:
-        raise ConfigError(
-            "`custom_objects` must be None: workers are processes of their own, load only what Keras itself has, and "
-            f"are sent no code. Received: custom_objects={sorted(map(str, custom_objects))}. Build the model from "
-            "Keras' layers, losses and metrics."
-        )
-
-
-def _refuse_transformation(function: Any) -> None:
-    if function is not None:
-        raise ConfigError(
-            "`transformation_fn` must be None: an epoch is one compiled graph over stored tensors, with no "
-            f"`tf.data.Dataset` that a function could change. Received: transformation_fn={function!r}. Transform the "
-            "DataFrame before `fit`, or begin the model with preprocessing layers (`keras.layers.RandomFlip`, ...), "
-            "which see each batch."
-        )
 
 
 def _checked_batch_size(value: Any) -> int:

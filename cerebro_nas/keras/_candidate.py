@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from cerebro_nas.search_space import Adapter
 from cerebro_nas.search_space import architecture_text
 from cerebro_nas.search_space import count_flops
 from cerebro_nas.search_space import fresh_session
+from cerebro_nas.search_space import refuse_objects_of_main
 from cerebro_nas.worker import CUSTOM_OBJECTS
 from cerebro_nas.worker import CandidateSpec
 from cerebro_nas.worker import build_model
@@ -141,6 +143,7 @@ def _read(estimator: EstimatorArguments, adapter: Adapter | None) -> Candidate:
         parameters=int(model.count_params()),
         flops=count_flops(model),
         batch_size=estimator.batch_size,
+        transformation=estimator.transformation,
     )
     _check_parts(spec)
     rules, logdirs = search.split_callbacks(estimator.callbacks)
@@ -208,14 +211,16 @@ def _check_parts(spec: CandidateSpec) -> None:
     """Refuse what no worker would build, as it would refuse it itself."""
     parts = [parse_json(spec.model), spec.optimizer, list(spec.loss), [list(group) for group in spec.metrics]]
     try:
-        check_objects(parts, set(CUSTOM_OBJECTS), "the estimator")
+        check_objects(parts, {*CUSTOM_OBJECTS, *keras.saving.get_custom_objects()}, "the estimator")
     except UnsafeModelError as error:
         found = str(error).split("Received: ")[-1].split(". It was not loaded")[0]
         raise ConfigError(
-            "`model`, `optimizer`, `loss` and `metrics` must be made of what Keras itself has: workers are processes "
-            f"of their own, which import none of your code. Received: {found}. Use Keras' layers and functions "
-            "(instead of `Lambda`, say, those of `keras.ops`, `keras.layers.Rescaling`, ...)."
+            "`model`, `optimizer`, `loss` and `metrics` must be made of what Keras has, or of what is registered with "
+            "it (`keras.saving.register_keras_serializable`) in a module that workers can import. "
+            f"Received: {found}. Register it, or use Keras' layers and functions (instead of `Lambda`, say, those of "
+            "`keras.ops`, `keras.layers.Rescaling`, ...)."
         ) from error
+    refuse_objects_of_main(json.dumps([*parts, spec.transformation]))
 
 
 def _layers(model: Any) -> Iterator[Any]:

@@ -34,9 +34,10 @@ class SparkEstimator(EstimatorArguments):
     called for and that follow an input directly get mean and variance of all rows in Spark.
 
     Args:
-        model: a functional or sequential Keras 3 model with `keras.Input`, made of Keras' own layers. Each of its
-            outputs is a vector; columns are given to inputs and outputs in order.
-        custom_objects: must be None: workers import none of the user's code.
+        model: a functional or sequential Keras 3 model with `keras.Input`, made of Keras' layers and of
+            registered ones. Each of its outputs is a vector; columns are given to inputs and outputs in order.
+        custom_objects: layers, losses and metrics of the user's own by name, which must be registered with
+            `keras.saving.register_keras_serializable` in a module that workers can import; being registered is enough.
         optimizer: a Keras optimizer or its name.
         loss: a Keras loss or its name; a list or a dict for several outputs. Scalar labels become what it takes:
             one-hot vectors, 0 or 1, or numbers as they are. A sparse categorical loss is trained as the categorical
@@ -47,7 +48,11 @@ class SparkEstimator(EstimatorArguments):
         metrics: Keras metrics or their names; for several outputs a list of lists or a dict.
         callbacks: `keras.callbacks.EarlyStopping` stops a candidate, `keras.callbacks.TensorBoard` logs all; the
             same ones for all candidates.
-        transformation_fn: must be None: an epoch is one compiled graph, with no `tf.data.Dataset` in it.
+        transformation_fn: a function, registered likewise, that changes the rows of each batch in training and
+            validation: from a `tf.data.Dataset` of `(x, y)`, or `(x, y, sample_weight)`, to one of as many rows of
+            the same shapes, as `dataset.map` gives. It is part of the compiled graph. Random numbers that it draws
+            do not follow from the search's seed. Predictions and exported models do without it, as in Cerebro: what
+            they need too belongs into the model.
 
     Where neither `optimizer` nor `loss` is given, they and the metrics are those that the model was compiled with.
 

@@ -14,6 +14,8 @@ from typing import Literal
 import keras
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.keras._own import is_registered
+from cerebro_nas.keras._own import must_be_registered
 
 Family = Literal["categorical", "binary", "logits", "values"]
 """What a loss takes: one-hot vectors; a probability; the same, given as logit; numbers as they are."""
@@ -198,12 +200,11 @@ def _plain(argument: str, given: Any, found: Any, serialise: Callable[[Any], Any
         return serialise(found)
     name = str(found.__name__)
     # Keras would look up a function of this name, whichever it finds.
-    if found not in (getattr(keras.losses, name, None), getattr(keras.metrics, name, None)):
-        raise ConfigError(
-            f"`{argument}` must be made of what Keras itself has: workers are processes of their own, which import "
-            f"none of your code. Received: the function {name!r}. Use those of `keras.losses` and `keras.metrics`."
-        )
-    return name
+    if found in (getattr(keras.losses, name, None), getattr(keras.metrics, name, None)):
+        return name
+    if not is_registered(found):
+        raise ConfigError(must_be_registered(argument, f"{name}, a function that is neither Keras' nor registered"))
+    return serialise(found)
 
 
 def _kept(config: Mapping[str, Any]) -> dict[str, Any]:

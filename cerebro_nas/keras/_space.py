@@ -19,6 +19,8 @@ from cerebro_nas.keras._candidate import Input
 from cerebro_nas.keras._candidate import MakeEstimator
 from cerebro_nas.keras._candidate import read_candidate
 from cerebro_nas.keras._candidate import rehearse
+from cerebro_nas.keras._own import check_transformation
+from cerebro_nas.keras._own import row_specs
 from cerebro_nas.search_space import Adapter
 from cerebro_nas.search_space import Layout
 from cerebro_nas.search_space import NamedColumns
@@ -74,6 +76,7 @@ class EstimatorSpace:
         self._labels: tuple[ColumnSpec, ...] = ()
         self._targets: tuple[dict[str, Any], ...] = ()
         self._adapter: Adapter | None = None
+        self._rows: Any = None
 
     @property
     def first(self) -> Candidate:
@@ -180,6 +183,9 @@ class EstimatorSpace:
         )
         self._features = features
         self._labels = tuple(prepared.labels)
+        widths = [output.width for output in first.outputs]
+        self._rows = row_specs(features, widths, weighted=prepared.weights is not None)
+        check_transformation(first.spec.transformation, self._rows)
         self._adapter = Adapter(features, prepared)
 
     def describe(self) -> dict[str, Any]:
@@ -195,6 +201,9 @@ class EstimatorSpace:
         found["model"] = json.dumps(wiring)
         for name in ("optimizer", "loss", "metrics"):
             found[name] = json.dumps(getattr(spec, name))
+        for name in ("loss_weights", "transformation"):
+            if getattr(spec, name):
+                found[name] = json.dumps(getattr(spec, name))
         return found
 
     def explore(
@@ -230,6 +239,8 @@ class EstimatorSpace:
         params = self.params(hp.values)
         try:
             found = read_candidate(self._make, params, self._adapter)
+            if found.spec.transformation != self.first.spec.transformation:
+                check_transformation(found.spec.transformation, self._rows)
         except ConfigError as error:
             raise BuildError(f"With {params}: {error}") from error
         self._check_alike(found, params)

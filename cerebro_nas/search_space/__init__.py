@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cerebro_nas.search_space._adapter import fresh_session
     from cerebro_nas.search_space._built import architecture_text
     from cerebro_nas.search_space._built import check_size
+    from cerebro_nas.search_space._built import refuse_objects_of_main
     from cerebro_nas.search_space._flops import count_flops
     from cerebro_nas.search_space._space import SearchSpace
 
@@ -35,6 +36,7 @@ __all__ = [
     "fresh_session",
     "groups_in_order",
     "named_columns",
+    "refuse_objects_of_main",
 ]
 
 _HOMES = {
@@ -44,6 +46,7 @@ _HOMES = {
     "check_size": "_built",
     "count_flops": "_flops",
     "fresh_session": "_adapter",
+    "refuse_objects_of_main": "_built",
 }
 
 

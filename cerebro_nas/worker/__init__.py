@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from cerebro_nas.worker._model import build_model
     from cerebro_nas.worker._state import dump_state
     from cerebro_nas.worker._state import restore_state
+    from cerebro_nas.worker._transformation import find_transformation
+    from cerebro_nas.worker._transformation import transform_rows
     from cerebro_nas.worker._user_modules import import_user_modules
     from cerebro_nas.worker._user_modules import main_objects
     from cerebro_nas.worker._user_modules import user_modules
@@ -51,6 +53,7 @@ __all__ = [
     "decode_image",
     "dump_state",
     "encode_column",
+    "find_transformation",
     "image_shape",
     "import_user_modules",
     "is_encoder",
@@ -58,6 +61,7 @@ __all__ = [
     "parse_json",
     "restore_state",
     "tokenize",
+    "transform_rows",
     "user_modules",
 ]
 
@@ -71,11 +75,13 @@ _HOMES = {
     "decode_image": "_images",
     "dump_state": "_state",
     "encode_column": "_encode",
+    "find_transformation": "_transformation",
     "image_shape": "_images",
     "import_user_modules": "_user_modules",
     "main_objects": "_user_modules",
     "restore_state": "_state",
     "tokenize": "_encode",
+    "transform_rows": "_transformation",
     "user_modules": "_user_modules",
 }
 

@@ -38,6 +38,7 @@ from cerebro_nas.worker._spec import CandidateSpec
 from cerebro_nas.worker._spec import SearchSpec
 from cerebro_nas.worker._state import dump_state
 from cerebro_nas.worker._state import restore_state
+from cerebro_nas.worker._transformation import find_transformation
 
 _RESIDENT_BYTES = 1 << 30
 _TIMED_BATCHES = 8
@@ -225,7 +226,14 @@ class Engine:
     def _build(self, spec: CandidateSpec, tensors: Tensors) -> _Compiled:
         try:
             model = build_model(spec)
-            loop = Loop(model, tensors.inputs, tensors.targets, self._steps, weighted=is_weighted(self._search))
+            loop = Loop(
+                model,
+                tensors.inputs,
+                tensors.targets,
+                self._steps,
+                weighted=is_weighted(self._search),
+                transformation=find_transformation(spec.transformation),
+            )
             compiled = _Compiled(model, loop)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise CandidateError("build_error", f"Keras refuses the architecture: {_brief(error)}") from error
@@ -335,7 +343,7 @@ def compile_key(spec: CandidateSpec) -> str:
     config = optimizer.get("config", {})
     if isinstance(config.get("learning_rate"), (int, float)):
         config["learning_rate"] = None
-    parts = [spec.model, optimizer, spec.loss, spec.loss_weights, spec.metrics, spec.adapted]
+    parts = [spec.model, optimizer, spec.loss, spec.loss_weights, spec.metrics, spec.adapted, spec.transformation]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

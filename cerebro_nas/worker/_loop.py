@@ -14,6 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cerebro_nas.worker._transformation import Transformation
+from cerebro_nas.worker._transformation import transform_rows
+
 
 class StepCount:
     """Counts steps from inside graphs. Any thread may read it while they run, and waits for nothing."""
@@ -49,13 +52,16 @@ class Loop:
         steps: StepCount | None = None,
         *,
         weighted: bool = False,
+        transformation: Transformation | None = None,
     ) -> None:
         """Make the loops for tensors of the types and row shapes of `inputs` and `targets`, counting in `steps`.
 
-        The last of `targets` are sample weights where the model is `weighted`.
+        The last of `targets` are sample weights where the model is `weighted`. The rows of each batch, as `(x, y)` or
+        `(x, y, sample_weight)`, go through `transformation`, which keeps their number.
         """
         self._model = model
         self._weighted = weighted
+        self._transformation = transformation
         self._steps = StepCount() if steps is None else steps
         self.traces = 0
         data = tuple(_any_rows(item) for item in inputs), tuple(_any_rows(item) for item in targets)
@@ -98,11 +104,11 @@ class Loop:
             self._steps.add_after(self._model.test_step(self._pack(x, y)))
 
     def _pack(self, inputs: list[Any], targets: list[Any]) -> tuple[Any, ...]:
-        x = _single(inputs)
-        if not self._weighted:
-            return x, _single(targets)
-        *targets, weights = targets
-        return x, _single(targets), _single([weights] * len(targets))
+        pack: tuple[Any, ...] = _single(inputs), _single(targets)
+        if self._weighted:
+            *targets, weights = targets
+            pack = _single(inputs), _single(targets), _single([weights] * len(targets))
+        return pack if self._transformation is None else transform_rows(self._transformation, pack)
 
 
 def _any_rows(item: Any) -> tf.TensorSpec:

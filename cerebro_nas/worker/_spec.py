@@ -134,6 +134,8 @@ class CandidateSpec:
         batch_size: rows per step; 0: that of the search.
         parent: trial whose weights it begins with, where layers match; empty: it begins afresh.
         parent_state: name under which the store has them.
+        transformation: name under which a function of the user's is registered with Keras; it changes the rows of each
+            batch, as a `tf.data.Dataset`. Empty: none.
     """
 
     trial: str
@@ -149,6 +151,7 @@ class CandidateSpec:
     parent: str = ""
     parent_state: str = ""
     loss_weights: tuple[float, ...] = ()
+    transformation: str = ""
 
     def with_parent(self, parent: str, state: str) -> CandidateSpec:
         """The candidate that begins with this state of another trial."""
@@ -166,8 +169,7 @@ class CandidateSpec:
             ValueError: it is no such text; the message names the part that is not.
         """
         plain = parse_json(text)
-        later: dict[str, Any] = {"loss_weights": []}  # which the specifications of earlier versions lack
-        raw = _object({**later, **plain} if isinstance(plain, dict) else plain, _CANDIDATE, "a candidate")
+        raw = _object({**_LATER_CANDIDATE, **plain} if isinstance(plain, dict) else plain, _CANDIDATE, "a candidate")
         metrics = tuple(tuple(_list(group, "metrics")) for group in raw["metrics"])
         weights = tuple(raw["loss_weights"])
         if weights and len(weights) != len(raw["loss"]):
@@ -284,7 +286,9 @@ _CANDIDATE: _Fields = {
     "parent": _is(str),
     "parent_state": _is(str),
     "loss_weights": _is_list_of_numbers,
+    "transformation": _is(str),
 }
+_LATER_CANDIDATE: Mapping[str, Any] = {"loss_weights": [], "transformation": ""}
 
 
 def _object(value: Any, fields: _Fields, what: str) -> dict[str, Any]:

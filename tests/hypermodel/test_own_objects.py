@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +34,8 @@ class Twice(keras.layers.Layer):
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    (tmp_path / "own_objects.py").write_text(_SOURCE)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    registered = dict(keras.saving.get_custom_objects())
-    yield importlib.import_module("own_objects")
-    del sys.modules["own_objects"]
-    for name in set(keras.saving.get_custom_objects()) - set(registered):
-        del keras.saving.get_custom_objects()[name]
+def own(import_source: Callable[[str, str], Any]) -> Any:
+    return import_source("own_objects", _SOURCE)
 
 
 def _model(loss: Any, metrics: list[Any], path: Path, layer: Any = keras.layers.Identity) -> HyperHyperModel:

@@ -50,8 +50,11 @@ def test_metrics_of_its_own_win_over_those_it_was_compiled_with() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"custom_objects": {"Mine": object}}, r"`custom_objects` must be None.*Received: custom_objects=\['Mine'\]"),
-        ({"transformation_fn": len}, r"`transformation_fn` must be None.*Transform the DataFrame before `fit`"),
+        ({"custom_objects": {"Mine": object}}, r"must be registered with Keras.*custom_objects=Mine, not registered"),
+        ({"custom_objects": ["Mine"]}, r"must be a dict from names to objects. Received: custom_objects=\['Mine'\]"),
+        ({"transformation_fn": len}, r"must be registered with Keras.*transformation_fn=<built-in function len>, not"),
+        ({"transformation_fn": "len"}, r"must be a function from a `tf.data.Dataset` to another one.*'len' \(of type"),
+        ({"transformation_fn": object}, r"must be a function from a `tf.data.Dataset`"),
         ({"batch_size": 0}, r"`batch_size` must be a whole number of at least 1. Received: batch_size=0"),
         ({"batch_size": 16.5}, r"Received: batch_size=16.5"),
         ({"batch_size": True}, r"Received: batch_size=True"),
@@ -87,5 +90,5 @@ def test_a_model_compiled_with_a_function_of_the_users_own() -> None:
 
     model = _model()
     model.compile("sgd", own)
-    with pytest.raises(ConfigError, match="`model` must be compiled with what Keras itself has.*own"):
+    with pytest.raises(ConfigError, match="`model` must be compiled with what Keras has.*own"):
         SparkEstimator(model)

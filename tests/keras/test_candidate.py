@@ -184,10 +184,10 @@ def _named(pack: Callable[[Any, Any], Any]) -> keras.Model:
             lambda: SparkEstimator(keras.Sequential([keras.layers.Dense(1)]), optimizer="adam", loss="mse"),
             r"one that begins with `keras.Input\(shape=...\)`",
         ),
-        (lambda: _layers(Own(), keras.layers.Dense(1)), r"made of what Keras itself has.*class_name='Own'"),
+        (lambda: _layers(Own(), keras.layers.Dense(1)), r"made of what Keras has.*class_name='Own'"),
         (lambda: _layers(keras.layers.Lambda(lambda x: x), keras.layers.Dense(1)), r"class_name='Lambda'"),
-        (lambda: _layers(keras.layers.Dense(1), loss=_own_loss), r"made of what Keras itself has.*_own_loss"),
-        (lambda: _layers(keras.layers.Dense(1), metrics=[_own_loss]), r"made of what Keras itself has.*_own_loss"),
+        (lambda: _layers(keras.layers.Dense(1), loss=_own_loss), r"`loss` must be registered with Keras.*_own_loss"),
+        (lambda: _layers(keras.layers.Dense(1), metrics=[_own_loss]), r"`metrics` must be registered.*_own_loss"),
         (lambda: _layers(keras.layers.Conv1D(2, 3), shape=(8, 1)), r"outputs of one vector a row.*\(6, 2\)"),
         (
             lambda: SparkEstimator(_named(lambda a, b: {"a": a, "b": b}), optimizer="adam", loss="mse"),

@@ -232,7 +232,8 @@ def test_a_space_describes_what_would_change_its_results(estimator: Make) -> Non
     assert described() == first
     assert first["search_space.width"] == "hp_choice([3, 4])"
     assert "Dense" in first["model.dense"]
-    for changed in ({"width": 4}, {"optimizer": "sgd"}, {"metrics": ["accuracy"]}, {"loss": "mse"}):
+    changes: list[dict[str, Any]] = [{"width": 4}, {"optimizer": "sgd"}, {"metrics": ["accuracy"]}, {"loss": "mse"}]
+    for changed in (*changes, {"loss_weights": [2.0]}):
         assert described(**changed) != first
     assert _space(lambda params: estimator(), width=hp_choice([3])).describe() != first
 

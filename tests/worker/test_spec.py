@@ -39,9 +39,9 @@ def test_other_texts_are_refused(kind: type[CandidateSpec] | type[SearchSpec], t
         kind.from_json(text)
 
 
-def test_candidates_of_earlier_versions_weigh_their_losses_alike() -> None:
+def test_candidates_of_earlier_versions_weigh_their_losses_alike_and_take_rows_as_they_are() -> None:
     earlier = dataclasses.asdict(CANDIDATE)
-    del earlier["loss_weights"]
+    del earlier["loss_weights"], earlier["transformation"]
     assert CandidateSpec.from_json(json.dumps(earlier)) == CANDIDATE
 
 
@@ -55,6 +55,7 @@ _WRONG: list[tuple[CandidateSpec | SearchSpec, str, Any]] = [
     (CANDIDATE, "adapted", {"n": [1.0]}),
     (CANDIDATE, "adapted", {"n": {"mean": [float("nan")]}}),
     (CANDIDATE, "adapted", {"n": {"mean": [1e400]}}),
+    (CANDIDATE, "transformation", None),
     (CANDIDATE, "seed", "0"),
     (CANDIDATE, "seed", 10**30),
     (CANDIDATE, "parameters", True),
