@@ -55,8 +55,10 @@ def advantages(losses: Sequence[float | None], latest: int, decay: float) -> Flo
     spread = _DEVIATION * float(np.median(distances)) or float(distances.mean()) or 1.0
     # Clipped before the mean is taken, which one absurd loss would carry away otherwise.
     every = np.array([-loss for loss in losses if loss is not None])
-    baseline = _running_mean(np.clip((every - middle) / spread, -_BOUND, _BOUND), decay)
-    found: Floats = np.clip((rewards - middle) / spread - baseline, -_BOUND, _BOUND)
+    # Where the others are all but equal, an absurd loss may be more of their spreads than there are numbers.
+    with np.errstate(over="ignore"):
+        baseline = _running_mean(np.clip((every - middle) / spread, -_BOUND, _BOUND), decay)
+        found: Floats = np.clip((rewards - middle) / spread - baseline, -_BOUND, _BOUND)
     return np.where(np.isnan(found), min(_WORST, float(np.nanmin(found))), found)
 
 

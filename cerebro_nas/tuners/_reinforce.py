@@ -52,7 +52,8 @@ class ReinforceOracle(SeededOracle):
     Credit is each trial's own: the log-probability of the decisions that made it, times its advantage (see
     `advantages`). After every result the controller takes `controller_train_steps` steps on the latest
     `controller_window` trials. Those were decided by earlier controllers, as results come late, so each decision is
-    weighted by the ratio of its present probability to that when it was made, at most `controller_ratio_limit`.
+    weighted by the ratio of its present probability to that when it was made, at most `controller_ratio_limit`. Trials
+    that are still to come count as average ones: a few results must not make the controller sure of itself.
 
     The settings are those of Katib's ENAS controller, the defaults are not, nor is the credit: Katib takes steps on
     newly sampled architectures, whose log-probability it multiplies by the mean reward of all trials, which on average
@@ -245,7 +246,7 @@ class ReinforceOracle(SeededOracle):
         for _ in range(self.settings.controller_train_steps):
             done = self._controller.run(decisions)
             ratio = np.exp(np.clip(done.log_p - before, -_LOG_RATIO, _LOG_RATIO))
-            push = np.minimum(ratio, self.settings.controller_ratio_limit) * worth / len(episodes)
+            push = np.minimum(ratio, self.settings.controller_ratio_limit) * worth / self.settings.controller_window
             gradient = self._controller.gradient(done, push, pulls)
             self._controller.weights = self._optimiser.step(self._controller.weights, gradient)
 

@@ -5,6 +5,7 @@ from typing import Any
 import keras_tuner
 import numpy as np
 import pytest
+from hypothesis import example
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -136,6 +137,7 @@ def test_advantages_are_best_for_the_lowest_loss_and_have_no_unit() -> None:
     np.testing.assert_allclose(scaled, plain, rtol=1e-6)
 
 
+@example([0.0, 8.9e287, 3.3e-21], 3, 1.0)
 @given(
     st.lists(st.none() | st.floats(-1e300, 1e300), min_size=1, max_size=30),
     st.integers(1, 20),

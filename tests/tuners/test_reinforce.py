@@ -107,6 +107,24 @@ def test_only_active_hyperparameters_are_given_and_values_are_in_their_ranges() 
         assert kind == "z" or values[f"{kind}/size"] in range(1, 61)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_few_results_make_the_controller_sure_of_nothing(seed: int) -> None:
+    space = macro(50, layers=2)
+    tuner = make(trials=5, hyperparameters=space, seed=seed)
+    draws = np.random.default_rng(seed)
+    for _ in range(4):
+        trial = tuner.ask()
+        assert isinstance(trial, TrialSuggestion)
+        tuner.report(trial.trial_id, 0, {"val_accuracy": draws.normal()})
+        tuner.finish(trial.trial_id, "COMPLETED")
+    oracle: Any = tuner.oracle
+    skip = [hp.name for hp in space.space].index("skip_0_1")
+    log_p = oracle._controller.run(np.zeros((1, len(space.space)), np.int64)).log_p[0]
+    tuner.close()
+
+    assert 0.25 < np.exp(log_p[skip]) < 0.75
+
+
 def test_equal_seeds_give_equal_trials_and_others_do_not() -> None:
     first, _ = play(make(trials=15), by_rate)
 
