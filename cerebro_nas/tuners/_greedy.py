@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import keras_tuner
@@ -16,7 +15,6 @@ from cerebro_nas.tuners._stages import Values
 from cerebro_nas.tuners._tree import tree
 
 _TRUST = 0.5
-_TIE = "val_loss"
 _DRAWS = 5
 
 
@@ -27,12 +25,11 @@ class GreedyOracle(SeededOracle):
     hyperparameters at once seldom do. Until a trial has a result, about half of the further ones vary them, and the
     others take random values.
 
-    Of trials that are equally good, as accuracies on few rows often are, the one with the least validation loss is the
-    best. Its active hyperparameters form a tree by the parts of their names
+    The active hyperparameters of the best trial form a tree by the parts of their names
     (`image_block_1/conv_block_1/filters_0_0`). To exploit, a node is drawn with probability proportional to one over
-    the number of hyperparameters below it, and one over the number of values that were tried of each of those, on
-    average: what was varied before waits for what was not varied yet. The hyperparameters of the node are drawn anew
-    (until the configuration is a new one, so that two values get their turn as five do) and all others copied.
+    the number of hyperparameters below it, and one over the square of the number of values that were tried of each of
+    those, on average: what was varied before waits for what was not varied yet. The hyperparameters of the node are
+    drawn anew (until the configuration is a new one, so that two values get their turn as five do), all others copied.
 
     Args:
         exploration: a float is the probability that a trial explores (takes random values throughout); an int is the
@@ -76,10 +73,8 @@ class GreedyOracle(SeededOracle):
         return self._rng.random() < self.exploration
 
     def _best(self) -> keras_tuner.HyperParameters | None:
-        done = [(item.loss, self.trials[item.trial_id]) for item in self.observations() if item.loss is not None]
-        if not done:
-            return None
-        return min(done, key=lambda pair: (pair[0], _validation_loss(pair[1])))[1].hyperparameters
+        done = [(item.loss, number, item) for number, item in enumerate(self.observations()) if item.loss is not None]
+        return self.trials[min(done)[2].trial_id].hyperparameters if done else None
 
     def _defaults(self) -> keras_tuner.HyperParameters:
         found = self.hyperparameters.copy()
@@ -92,7 +87,7 @@ class GreedyOracle(SeededOracle):
             return None
         tried = self._tried(best.values)
         below = [sorted(node.names()) for node in nodes]
-        weights = [1 / sum(len(tried[name]) for name in names) for names in below]
+        weights = [len(names) / sum(len(tried[name]) for name in names) ** 2 for names in below]
         for _ in range(self._max_collisions):
             (names,) = self._rng.choices(below, weights)
             for _ in range(_DRAWS):
@@ -108,12 +103,6 @@ class GreedyOracle(SeededOracle):
 
     def _vary(self, best: keras_tuner.HyperParameters, names: set[str]) -> Values:
         return self.complete_randomly({name: value for name, value in best.values.items() if name not in names})
-
-
-def _validation_loss(trial: Any) -> float:
-    """The validation loss of the epoch that a trial is judged by; infinite where it is not known."""
-    history = trial.metrics.get_history(_TIE) if trial.metrics.exists(_TIE) else []
-    return next((float(item.mean()) for item in history if item.step == trial.best_step), math.inf)
 
 
 def _names(best: keras_tuner.HyperParameters) -> list[str]:

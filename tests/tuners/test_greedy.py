@@ -133,23 +133,6 @@ def test_what_was_not_varied_yet_has_its_turn_though_it_has_two_values(seed: int
     assert min(len({values[name] for values in tried}) for name in "abcdefgh") > 1
 
 
-def test_of_equally_good_trials_the_one_of_least_validation_loss_is_varied() -> None:
-    first = {name: 1 for name in ("conv_block_1/a", "dense_block_1/a")}
-    initial = [{**first, "conv_block_1/b": number} for number in (3, 5, 7)]
-    tuner = greedy(4, exploration=0.0, initial_hps=initial)
-    for losses in ([0.1, 0.4], [0.9, 0.2], [0.5, 0.3]):
-        suggestion = tuner.ask()
-        assert isinstance(suggestion, TrialSuggestion)
-        # The first epoch does not count, another one is better.
-        for epoch, (accuracy, loss) in enumerate(zip([0.5, 0.9], losses, strict=True)):
-            tuner.report(suggestion.trial_id, epoch, {"val_accuracy": accuracy, "val_loss": loss})
-        tuner.finish(suggestion.trial_id, "COMPLETED")
-
-    oracle: Any = tuner.oracle
-    assert oracle._best().values["conv_block_1/b"] == 5
-    tuner.close()
-
-
 def test_a_cold_start_is_random() -> None:
     for values in play(greedy(5, hyperparameters=centred(), exploration=0.0, cold_start=5)):
         assert sum(value == 50 for value in values.values()) <= 2
