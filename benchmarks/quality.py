@@ -121,6 +121,8 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{name}, seed {search.seed}, {search.side}: {search.best:.4f}, {search.seconds:.0f} s", flush=True)
             searches.append(search)
             _keep(searches, arguments.out)
+    if not searches:
+        raise BenchmarkError(f"No rows were found. Received: --datasets {' '.join(arguments.datasets)}.")
     show([scores(searches), verdicts(searches)], arguments.out, "quality")
     return 0
 

@@ -74,8 +74,10 @@ def test_fashion_mnist_is_left_out_with_advice_where_it_is_not_installed(
     with pytest.raises(BenchmarkError, match="download_data.sh"):
         PROBLEMS["fashion"].arrays(tmp_path)
     options = ("--datasets", "fashion", "--images", str(tmp_path), "--results", str(tmp_path))
-    assert quality.run(parse(*options)) == 0
+    with pytest.raises(BenchmarkError, match="No rows were found. Received: --datasets fashion"):
+        quality.run(parse(*options))
     assert "is left out" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir()), "a table of nothing"
 
 
 def test_the_sides_take_turns_to_be_first(monkeypatch: pytest.MonkeyPatch) -> None:
