@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from cerebro_nas.worker._state import dump_state
     from cerebro_nas.worker._state import restore_state
     from cerebro_nas.worker._transformation import find_transformation
-    from cerebro_nas.worker._transformation import transform_rows
     from cerebro_nas.worker._user_modules import import_user_modules
     from cerebro_nas.worker._user_modules import main_objects
     from cerebro_nas.worker._user_modules import user_modules
@@ -61,7 +60,6 @@ __all__ = [
     "parse_json",
     "restore_state",
     "tokenize",
-    "transform_rows",
     "user_modules",
 ]
 
@@ -81,7 +79,6 @@ _HOMES = {
     "main_objects": "_user_modules",
     "restore_state": "_state",
     "tokenize": "_encode",
-    "transform_rows": "_transformation",
     "user_modules": "_user_modules",
 }
 
