@@ -46,9 +46,13 @@ def check_registered(custom_objects: Any) -> None:
             "`custom_objects` must be a dict from names to objects. "
             f"Received: custom_objects={custom_objects!r:.80} (of type {type(custom_objects).__name__})."
         )
-    missing = [name for name, item in custom_objects.items() if not is_registered(item)]
+    missing = [name for name, item in custom_objects.items() if not (is_registered(item) or _is_keras_own(item))]
     if missing:
         raise ConfigError(must_be_registered("custom_objects", f"{', '.join(map(str, missing))}, not registered"))
+
+
+def _is_keras_own(item: Any) -> bool:
+    return str(getattr(item, "__module__", "")).partition(".")[0] == "keras"
 
 
 def transformation_name(function: Any) -> str:

@@ -137,7 +137,7 @@ def pack(model: TrialModel) -> Packed:
         StoreError: a file is not there any more.
         CorruptStateError: one is damaged.
     """
-    source, best = model._source, model._best()
+    source, best = model.source, model.best()
     states = StateFiles(source.states_url)
     spec, state = states.read_spec(model.trial), states.read(model.trial, best.name)
     return Packed(

@@ -31,6 +31,7 @@ class TrialModel:
         trial: its identifier.
         hyperparameters: active hyperparameters.
         history: metrics per epoch by name, as Keras' `History.history`.
+        source: where its states are, how rows become its inputs and its outputs labels.
     """
 
     def __init__(
@@ -45,9 +46,9 @@ class TrialModel:
         self.trial = record.trial
         self.hyperparameters = dict(record.hyperparameters)
         self.history = history
+        self.source = source
         self._recorded_epoch = recorded_epoch
         self._found: Best | None = None
-        self._source = source
         self._objective = objective
 
     @property
@@ -58,12 +59,32 @@ class TrialModel:
             StoreError: no epoch of the trial was stored.
             CorruptStateError: the mark of the best one is damaged.
         """
-        return self._best().epoch
+        return self.best().epoch
 
     @property
     def generation(self) -> int:
         """Number of train units in the weights; raises what `best_epoch` does."""
-        return self._best().generation
+        return self.best().generation
+
+    def best(self) -> Best:
+        """Say which of its states is the best one; raises what `best_epoch` does."""
+        # Once: the trial has ended, and a later search of the name may put other files there.
+        if self._found is not None:
+            return self._found
+        best = self._found = self.source.best(self.trial)
+        if best is None:
+            raise StoreError(
+                f"Trial {self.trial!r} has no weights in {self.source.states_url}: its workers were lost before the "
+                "state of an epoch was stored, or its files were removed. Take another trial of the leaderboard, or "
+                "search again."
+            )
+        if best.epoch != self._recorded_epoch:
+            warnings.warn(
+                f"Trial {self.trial!r} was best after epoch {self._recorded_epoch}, whose weights were not stored: its "
+                f"worker was lost before. Those of epoch {best.epoch} are used, the best of those that were stored.",
+                stacklevel=3,
+            )
+        return best
 
     def keras(self) -> Model:
         """Load the compiled Keras model; each call gives a copy of its own.
@@ -72,12 +93,12 @@ class TrialModel:
             StoreError: the state is not in the store any more.
             CorruptStateError: the state is damaged.
         """
-        return self._source.load(self.trial, self._best().name)
+        return self.source.load(self.trial, self.best().name)
 
     def export(self, path: str | os.PathLike[str] | None = None) -> Model:
         """Give the model with its preprocessing inside, and save it: see `HyperHyperModel.export_model`."""
         return save_verified(
-            self.keras(), path, inputs=self._source.inputs, outputs=self._source.outputs, about=self._about()
+            self.keras(), path, inputs=self.source.inputs, outputs=self.source.outputs, about=self._about()
         )
 
     def _about(self) -> dict[str, Any]:
@@ -85,7 +106,7 @@ class TrialModel:
         metrics = {name: values[epoch] for name, values in self.history.items() if epoch < len(values)}
         trial = {"trial": self.trial, "epoch": epoch, "objective": self._objective}
         trial.update(value=metrics.get(self._objective), metrics=metrics, hyperparameters=self.hyperparameters)
-        return {"trial": trial, "data": {"fingerprint": self._source.fingerprint}}
+        return {"trial": trial, "data": {"fingerprint": self.source.fingerprint}}
 
     def get_history(self) -> dict[str, list[float]]:
         """Return `history`."""
@@ -101,14 +122,14 @@ class TrialModel:
             `df` with, for each label, `<label>__output` (array of float: probabilities, or the numbers predicted) and
             `<label>__prediction` (the label itself).
         """
-        return _inference.transform(df, self._source, self.trial, self._best().name)
+        return _inference.transform(df, self.source, self.trial, self.best().name)
 
     def predict(self, x: Any, batch_size: int = 32) -> Any:
         """Predict labels: see `HyperHyperModel.predict`."""
         if _is_dataframe(x):
             return self.transform(x)
-        raw = _inference.raw_outputs(self._loaded(), model_inputs(x, self._source), batch_size)
-        labels = [output.decode(values) for output, values in zip(self._source.outputs, raw, strict=True)]
+        raw = _inference.raw_outputs(self._loaded(), model_inputs(x, self.source), batch_size)
+        labels = [output.decode(values) for output, values in zip(self.source.outputs, raw, strict=True)]
         return labels if len(labels) > 1 else labels[0]
 
     def evaluate(self, x: Any, y: Any = None, batch_size: int = 32) -> dict[str, float]:
@@ -123,33 +144,12 @@ class TrialModel:
                 f"Received: x of type {type(x).__name__}, y of type {type(y).__name__}. Change one of them."
             )
         if _is_dataframe(x):
-            return _inference.evaluate(x, self._source, self.trial, self._best().name)
-        labels = per_head(y, len(self._source.outputs), "y")
-        return _inference.evaluate_arrays(
-            self._loaded(), self._source, model_inputs(x, self._source), labels, batch_size
-        )
+            return _inference.evaluate(x, self.source, self.trial, self.best().name)
+        labels = per_head(y, len(self.source.outputs), "y")
+        return _inference.evaluate_arrays(self._loaded(), self.source, model_inputs(x, self.source), labels, batch_size)
 
     def _loaded(self) -> Model:
-        return _inference.load_cached(self._source, self.trial, self._best().name)
-
-    def _best(self) -> Best:
-        # Once: the trial has ended, and a later search of the name may put other files there.
-        if self._found is not None:
-            return self._found
-        best = self._found = self._source.best(self.trial)
-        if best is None:
-            raise StoreError(
-                f"Trial {self.trial!r} has no weights in {self._source.states_url}: its workers were lost before the "
-                "state of an epoch was stored, or its files were removed. Take another trial of the leaderboard, or "
-                "search again."
-            )
-        if best.epoch != self._recorded_epoch:
-            warnings.warn(
-                f"Trial {self.trial!r} was best after epoch {self._recorded_epoch}, whose weights were not stored: its "
-                f"worker was lost before. Those of epoch {best.epoch} are used, the best of those that were stored.",
-                stacklevel=3,
-            )
-        return best
+        return _inference.load_cached(self.source, self.trial, self.best().name)
 
     def __repr__(self) -> str:
         return f"TrialModel(trial={self.trial!r}, best_epoch={self._recorded_epoch})"

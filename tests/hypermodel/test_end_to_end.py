@@ -163,7 +163,7 @@ def test_the_models(fitted: Fitted) -> None:
 
 def test_models_are_loaded_only_when_they_are_asked_for(fitted: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []
-    source = type(fitted.result.best_model._source)
+    source = type(fitted.result.best_model.source)
     load = source.load
 
     def spy(self: Any, trial: str, name: str) -> Any:

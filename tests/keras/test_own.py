@@ -106,6 +106,10 @@ def test_registered_layers_losses_and_metrics_are_parts_of_a_model(
     assert space.metric_names == ("loss", "error")
 
 
+def test_what_keras_has_itself_needs_no_registration(estimator: Callable[..., SparkEstimator]) -> None:
+    estimator(custom_objects={"Dense": keras.layers.Dense, "mse": keras.losses.mean_squared_error})
+
+
 def test_what_the_script_itself_defines_is_refused_before_any_work(
     register: Callable[[Any], Any], estimator: Callable[..., SparkEstimator]
 ) -> None:
