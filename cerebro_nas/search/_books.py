@@ -72,6 +72,7 @@ class Books:
         self._units: dict[str, int] = {}
         # Of each trial, how many train units its epochs came after.
         self._visits: dict[str, tuple[int, ...]] = {}
+        self._inherited: dict[str, int] = {}
         self._curves: dict[str, tuple[Any, Curve]] = {}
         self._best: BestTrial | None = None
 
@@ -95,8 +96,19 @@ class Books:
         cost: TrialCost | None = None,
         parent: str = "",
         note: Mapping[str, Any] | None = None,
+        inherited: int = 0,
     ) -> None:
-        """Begin the record of a trial."""
+        """Begin the record of a trial.
+
+        Args:
+            trial: its identifier.
+            hyperparameters: its configuration.
+            cost: what is known of it already.
+            parent: trial that its weights are from, or none.
+            note: the tuner's.
+            inherited: epochs that these weights were trained for.
+        """
+        self._inherited[trial] = inherited
         self._records[trial] = TrialRecord(
             trial=trial,
             status="WAITING",
@@ -148,7 +160,8 @@ class Books:
         history, curve = self._curves.get(record.trial, (None, Curve(())))
         ended = record.status in ("COMPLETED", "STOPPED")
         if history is not record.history or (curve.ended, curve.planned) != (ended, self.epochs):
-            curve = Curve(self._by_pass(record), ended, self.direction, self.epochs)
+            inherited = self._inherited[record.trial]
+            curve = Curve(self._by_pass(record), ended, self.direction, self.epochs, inherited)
             self._curves[record.trial] = record.history, curve
         return curve
 
@@ -160,6 +173,32 @@ class Books:
             if place < len(values):
                 values[place] = metrics.get(self.objective, math.nan)
         return tuple(values)
+
+    def passes(self, trial: str) -> tuple[dict[str, float], ...]:
+        """The metrics of a trial after each pass through all training shards; None of judgements within a pass."""
+        judged = zip(self._visits.get(trial, ()), self._records[trial].history, strict=True)
+        return tuple(metrics for visits, metrics in judged if visits % self.visits_per_epoch == 0)
+
+    def is_in_front(self, trial: str) -> bool:
+        """Whether no other trial dominates what this one has come to, of several objectives."""
+        mine = self._outcome(self._records[trial].metrics)
+        for name, record in self._records.items():
+            best = record.best_epoch(self.objective, self.direction)
+            if name == trial or best is None or record.status in ("FAILED", "REJECTED"):
+                continue
+            other = self._outcome(record.history[best])
+            if other != mine and all(theirs >= own for theirs, own in zip(other, mine, strict=True)):
+                return False
+        return True
+
+    def _outcome(self, metrics: Mapping[str, float]) -> list[float]:
+        """A number for each objective, the larger the better."""
+        signed = [(1 if way == "max" else -1) * metrics.get(name, math.nan) for name, way in self.objectives]
+        return [-math.inf if math.isnan(value) else value for value in signed]
+
+    def trained(self, trial: str) -> int:
+        """Epochs that the weights of a trial were trained for, in other trials too."""
+        return self._inherited[trial] + self._records[trial].cost.epochs
 
     @property
     def epochs_done(self) -> int:

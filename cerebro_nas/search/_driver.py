@@ -401,17 +401,26 @@ class SearchDriver:
             self._stop(trial, TrialStatus.FAILED, _TOO_SLOW)
         elif parts.hopper.state_of(trial) is None:
             return  # It was its last epoch: there is nothing left to stop.
-        elif any(rule.should_stop(record.history) for rule in parts.rules):
+        elif self._has_stopped_improving(trial):
             self._stop(trial, TrialStatus.STOPPED, "early_stopping")
         elif parts.stoppers:
             self._ask_stoppers(trial)
 
+    def _has_stopped_improving(self, trial: str) -> bool:
+        history = self._parts.books.passes(trial)
+        # Rules count epochs, and a trial may be judged within one.
+        if not history or history[-1] is not self._parts.books[trial].history[-1]:
+            return False
+        return any(rule.should_stop(history) for rule in self._parts.rules)
+
     def _ask_stoppers(self, trial: str) -> None:
         parts = self._parts
+        # Rules know the first objective alone, and what nothing dominates is what is looked for.
+        is_wanted = len(parts.books.objectives) > 1 and parts.books.is_in_front(trial)
         curves = parts.books.curves()
         curve = curves.pop(trial)
         for stopper in parts.stoppers:
-            reason = stopper.should_stop(curve, curves)
+            reason = None if is_wanted and stopper.compares else stopper.should_stop(curve, curves)
             if reason is not None:
                 parts.reporter.message(f"Trial {trial} is stopped: {reason}.")
                 self._stop(trial, TrialStatus.STOPPED, _word_for(stopper))

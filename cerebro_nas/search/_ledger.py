@@ -116,10 +116,19 @@ class Ledger:
         self.tuner.accept(trial)
         self.asked -= 1
         cost = TrialCost(parameters=new.parameters, flops=new.flops)
-        self.books.open(trial, new.values, cost, new.parent, new.note)
+        self.books.open(trial, new.values, cost, new.parent, new.note, self._inherited(new))
         if new.parent:
             self.keeping.pin(trial, new.parent, new.parent_state)
         self._feed(TrialAdded(new.plan), now)
+
+    def _inherited(self, new: NewTrial) -> int:
+        """Epochs that the weights which a trial begins with were trained for."""
+        if not new.parent:
+            return 0
+        if "inherited" not in new.note:
+            return self.books.trained(new.parent)
+        units = int(new.note["inherited"])
+        return units if self.tuner.resource == "epochs" else units // self.books.visits_per_epoch
 
     def hold(self, suggestion: TrialSuggestion) -> None:
         """The tuner gave a trial that is built later: other inputs come in between."""

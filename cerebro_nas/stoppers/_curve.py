@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +28,14 @@ class Curve:
         direction: `"max"` or `"min"`: whether a larger or a smaller objective is better. The same for all trials of a
             search.
         planned: epochs that the trial is to have at most; None where that is not known.
+        inherited: epochs that the weights which the trial began with were trained for, in other trials.
     """
 
     values: tuple[float, ...]
     ended: bool = False
     direction: str = "max"
     planned: int | None = None
+    inherited: int = 0
 
     def __post_init__(self) -> None:
         check_choice("direction", self.direction, ("max", "min"))
@@ -66,7 +69,13 @@ class Stopper(ABC):
     It is asked after every epoch of every trial, keeps nothing between two questions and draws no random numbers, so
     that a search which is resumed stops the same trials at the same epochs. A stopped trial keeps what it has reached
     and may still be the best one.
+
+    Attributes:
+        compares: whether it judges a trial by the others. Where a search has several objectives, such a rule, which
+            knows the first one only, is not asked about a trial that no other dominates.
     """
+
+    compares: ClassVar[bool] = True
 
     @abstractmethod
     def should_stop(self, trial: Curve, others: Mapping[str, Curve]) -> str | None:

@@ -30,7 +30,7 @@ class LearningCurveStopper(Stopper):
 
     It knows curves that rise fast at first and level off. One that stays at chance level for long before it begins to
     learn is taken for one that does not learn: set `min_epochs` beyond that. Trials without a known last epoch
-    (`Curve.planned`) are not judged.
+    (`Curve.planned`) are not judged, nor are those that began with weights of others, whose curves have another form.
 
     Args:
         threshold: probability of beating the best value below which a trial stops.
@@ -57,7 +57,7 @@ class LearningCurveStopper(Stopper):
     def should_stop(self, trial: Curve, others: Mapping[str, Curve]) -> str | None:
         """Why the trial should stop now, or None."""
         epoch, horizon = trial.epochs, trial.planned
-        if horizon is None or epoch >= horizon:
+        if horizon is None or epoch >= horizon or trial.inherited:
             return None
         sign = 1.0 if trial.direction == "max" else -1.0
         values = sign * np.array(trial.values, dtype=float)
@@ -65,7 +65,11 @@ class LearningCurveStopper(Stopper):
         if len(seen) < self.min_epochs or (len(seen) - self.min_epochs) % self.interval:
             return None
         bests = [sign * other.best for other in others.values() if other.best is not None]
-        as_far = [sign * other.best for other in others.values() if other.best is not None and other.epochs >= epoch]
+        as_far = [
+            sign * other.best
+            for other in others.values()
+            if other.best is not None and other.inherited + other.epochs >= epoch
+        ]
         if len(as_far) < self.min_trials or values[seen].max() >= max(bests):
             return None
         scale = _scale([trial.finite, *(other.finite for other in others.values())])

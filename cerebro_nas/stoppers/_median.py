@@ -29,11 +29,13 @@ class MedianStopper(Stopper):
     all trials soon reach, and little is saved; by default the value at epoch `t` itself stands for a trial.
 
     A trial that is better than each of the others is never stopped. Others that have not finished `t` epochs are not
-    compared with, and values that are not finite are left out.
+    compared with, and values that are not finite are left out. Where trials begin with weights of others, epochs are
+    those of the weights, in all trials together.
 
     Katib's rule `medianstop` is `MedianStopper(min_trials=3, start_epoch=4, reference="mean", average="start")`, apart
-    from one thing: Katib fixes what a trial is compared with when the trial begins, and here the trials that have
-    ended meanwhile count as well.
+    from two things: Katib fixes what a trial is compared with when the trial begins, and here the trials that have
+    ended meanwhile count as well; and Katib compares with those that were trained to their end, here with those that
+    were stopped, too.
 
     Args:
         min_trials: other trials with as many epochs there must be before a trial is judged.
@@ -66,7 +68,11 @@ class MedianStopper(Stopper):
         epoch, best = trial.epochs, trial.best
         if best is None or epoch < self.start_epoch or (epoch - self.start_epoch) % self.interval:
             return None
-        found = [self._standing(other, epoch) for other in others.values() if other.ended or self.among == "all"]
+        found = [
+            self._standing(other, trial.inherited + epoch)
+            for other in others.values()
+            if other.ended or self.among == "all"
+        ]
         standings = [value for value in found if value is not None]
         if len(standings) < self.min_trials:
             return None
@@ -80,9 +86,10 @@ class MedianStopper(Stopper):
 
     def _standing(self, other: Curve, epoch: int) -> float | None:
         """How another trial did by this epoch; None if that cannot be said."""
-        if other.epochs < epoch:
+        if other.inherited + other.epochs < epoch:
             return None
         first = epoch - 1 if self.average == "none" else 0
         last = self.start_epoch if self.average == "start" else epoch
-        values = [value for value in other.values[first:last] if math.isfinite(value)]
+        begin, end = (max(place - other.inherited, 0) for place in (first, last))
+        values = [value for value in other.values[begin:end] if math.isfinite(value)]
         return math.fsum(values) / len(values) if values else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from cerebro_nas.stoppers._check import check_count
 from cerebro_nas.stoppers._check import check_finite
@@ -24,6 +25,8 @@ class PatienceStopper(Stopper):
         min_delta: how much better than the best value before a value has to be to count as an improvement, in units
             of the objective; more than this, not just as much.
     """
+
+    compares: ClassVar[bool] = False
 
     patience: int
     min_delta: float = 0.0
@@ -54,6 +57,8 @@ class ThresholdStopper(Stopper):
         value: the value of the objective that a trial has to reach; reaching it exactly is enough.
         epoch: epochs that it has for that.
     """
+
+    compares: ClassVar[bool] = False
 
     value: float
     epoch: int

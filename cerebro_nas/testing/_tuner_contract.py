@@ -43,6 +43,7 @@ class TunerContract:
         learns_quickly: forty trials find something better than what four in five random ones are.
         saves: `get_state` and `set_state` carry a search over.
         foresees_nothing: what it proposes does not depend on how many trials are left.
+        namesakes: a name may stand for several hyperparameters, each with a condition of its own.
         several_objectives: it takes a list of objectives.
         examples: how many orders of events each property is tried on.
         trials: trials of the longer runs.
@@ -57,6 +58,7 @@ class TunerContract:
     learns_quickly: bool = True
     saves: bool = True
     foresees_nothing: bool = True
+    namesakes: bool = True
     several_objectives: bool = True
     examples: int = 8
     trials: int = 12
@@ -91,6 +93,16 @@ class TunerContract:
 
         def check(choices: list[int], parallelism: int) -> None:
             with self._run(spaces.conditional_space(), self.trials, parallelism=parallelism) as run:
+                run.play(choices).finish_all()
+
+        self._for_all(check)
+
+    def test_a_name_is_what_its_branch_says(self) -> None:
+        """A value is of the entry that is active, where a name has several."""
+        self._needs(self.namesakes and not self.numeric_only, "several hyperparameters of one name")
+
+        def check(choices: list[int], parallelism: int) -> None:
+            with self._run(spaces.namesake_space(), 2 * self.trials, parallelism=parallelism) as run:
                 run.play(choices).finish_all()
 
         self._for_all(check)

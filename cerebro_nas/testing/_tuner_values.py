@@ -56,6 +56,17 @@ def conditional_space() -> keras_tuner.HyperParameters:
     return hps
 
 
+def namesake_space() -> keras_tuner.HyperParameters:
+    """One name that is another hyperparameter in each branch."""
+    hps = keras_tuner.HyperParameters()
+    hps.Choice("block", ["small", "large", "none"])
+    hps.Int("width", 1, 8, parent_name="block", parent_values=["small"])
+    hps.Int("width", 16, 64, parent_name="block", parent_values=["large"])
+    hps.Choice("width", ["narrow", "wide"], parent_name="block", parent_values=["none"])
+    hps.Float("rate", 0.0, 1.0)
+    return hps
+
+
 def finite_space() -> keras_tuner.HyperParameters:
     """Twelve configurations, eight of them of one branch."""
     hps = keras_tuner.HyperParameters()

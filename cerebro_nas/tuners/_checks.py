@@ -18,6 +18,19 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def check_bool(argument: str, value: Any) -> None:
+    """Refuse what is neither True nor False.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not isinstance(value, bool):
+        raise ConfigError(
+            f"Argument `{argument}` should be True or False. "
+            f"Received: {argument}={value!r} (of type {type(value).__name__}). Pass a Boolean."
+        )
+
+
 def check_int(argument: str, value: Any, *, least: int) -> None:
     """Refuse what is no integer of at least `least`.
 

@@ -8,6 +8,7 @@ from typing import Literal
 from typing import get_args
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.tuners._checks import check_bool
 from cerebro_nas.tuners._checks import check_int
 from cerebro_nas.tuners._checks import check_number
 from cerebro_nas.tuners._checks import check_one_of
@@ -97,11 +98,7 @@ class DifferentialEvolutionOracle(SeededOracle):
         check_int("population", population, least=4)
         check_number("crossover", crossover, 0.0, 1.0)
         check_number("refresh", refresh, 0.0, 1.0)
-        if not isinstance(forced_gene, bool):
-            raise ConfigError(
-                "Argument `forced_gene` should be True (a trial vector takes at least one value from its donor) or "
-                f"False. Received: forced_gene={forced_gene!r} (of type {type(forced_gene).__name__}). Pass a Boolean."
-            )
+        check_bool("forced_gene", forced_gene)
         check_one_of("base", base, get_args(Base))
         if generations is not None:
             check_int("generations", generations, least=0)
@@ -126,11 +123,12 @@ class DifferentialEvolutionOracle(SeededOracle):
         return None if values is None else Proposal(values, note={"slot": slot, "generation": chain[slot]})
 
     def _slots(self) -> dict[str, int]:
-        """The slot of each trial."""
+        """The slot of each trial that was not rejected."""
         slots: dict[str, int] = {}
         for number, trial_id in enumerate(self.start_order):
             # Starting configurations have no note; they fill the slots one after the other.
-            slots[trial_id] = self.proposal_of(trial_id).note.get("slot", number % self.population)
+            if not self.was_rejected(trial_id):
+                slots[trial_id] = self.proposal_of(trial_id).note.get("slot", number % self.population)
         return slots
 
     def _next_slot(self, slots: dict[str, int], chain: list[int]) -> int | None:
@@ -145,8 +143,8 @@ class DifferentialEvolutionOracle(SeededOracle):
         """The vector that each slot has come to: its best one, which is what one-to-one selection leaves."""
         best: dict[int, _Target] = {}
         for item in self.observations():
-            slot = slots[item.trial_id]
-            if item.loss is not None and (slot not in best or item.loss <= best[slot][0]):
+            slot = slots.get(item.trial_id)
+            if slot is not None and item.loss is not None and (slot not in best or item.loss <= best[slot][0]):
                 best[slot] = (item.loss, item.values)
         return best
 

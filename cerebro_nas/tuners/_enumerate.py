@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras_tuner
@@ -9,8 +10,9 @@ import keras_tuner
 from cerebro_nas.tuners._stages import Values
 from cerebro_nas.tuners._tree import is_active
 
-_Step = tuple[Any, list[Any], int]
+_Step = tuple[Any, Sequence[Any], int]
 
+_INT = keras_tuner.engine.hyperparameters.Int
 _NUMBERS = (keras_tuner.engine.hyperparameters.Int, keras_tuner.engine.hyperparameters.Float)
 
 
@@ -37,10 +39,13 @@ def next_values(space: keras_tuner.HyperParameters, previous: Values | None) -> 
     return None
 
 
-def ordered_values(hp: Any) -> list[Any]:
+def ordered_values(hp: Any) -> Sequence[Any]:
     """Every value of a hyperparameter, in order; ten representative ones of a continuous range."""
+    whole = isinstance(hp, _INT)
+    if whole and hp.sampling == "linear":
+        # KerasTuner's own list of a billion of them would not fit into memory.
+        return range(hp.min_value, hp.max_value + 1, hp.step)
     # KerasTuner's steps of a logarithmic range of whole numbers are floats.
-    whole = isinstance(hp, keras_tuner.engine.hyperparameters.Int)
     values = list(dict.fromkeys(map(int, hp.values) if whole else hp.values))
     # KerasTuner builds the values of a range without `step` from a set, in no particular order.
     return sorted(values) if isinstance(hp, _NUMBERS) else values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from cerebro_nas.tuners._checks import check_bool
 from cerebro_nas.tuners._checks import check_int
 from cerebro_nas.tuners._checks import check_number
 from cerebro_nas.tuners._seeded import Observation
@@ -73,6 +74,7 @@ class EvolutionOracle(SeededOracle):
         check_int("mutations", mutations, least=1)
         check_number("redraw", redraw, 0.0, 1.0)
         check_number("step_size", step_size, 0.0, 1.0)
+        check_bool("inherit_weights", inherit_weights)
         self.population_size = population_size
         self.sample_size = sample_size
         self.mutations = mutations
@@ -83,7 +85,7 @@ class EvolutionOracle(SeededOracle):
     def propose(self) -> Proposal | None:
         """A mutant of the winner of a tournament, or random values at first."""
         population = self._population()
-        if self.number >= self.population_size and population:
+        if population and len(self._not_rejected()) >= self.population_size:
             _, winner = min(self._rng.choices(population, k=self.sample_size), key=lambda pair: pair[0])
             values = self._child(winner.values)
             if values is not None:
@@ -92,6 +94,9 @@ class EvolutionOracle(SeededOracle):
                 return Proposal(values, winner.trial_id if self.inherit_weights else None, note)
         fresh = self.fresh_random_values()
         return None if fresh is None else Proposal(fresh, note={"generation": 0, "parent": None})
+
+    def _not_rejected(self) -> list[str]:
+        return [trial_id for trial_id in self.start_order if not self.was_rejected(trial_id)]
 
     def _population(self) -> list[tuple[float, Observation]]:
         done = [(item.loss, item) for item in self.observations() if item.loss is not None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cerebro_nas.tuners._checks import check_int
+from cerebro_nas.tuners._rungs import Rung
 from cerebro_nas.tuners._rungs import RungedOracle
 from cerebro_nas.tuners._rungs import RungRecord
 from cerebro_nas.tuners._rungs import hyperband_table
@@ -25,6 +26,9 @@ class HyperbandOracle(RungedOracle):
     When no more can be proposed (`max_trials` or a small space is used up), a bracket that is not full goes on with
     those it has: one in `factor` of each rung, and at least one.
 
+    A search may be gone on with after `max_resource` was raised: brackets that were begun before keep their rungs. A
+    trial's note holds its `bracket` and the `max_resource` of that bracket.
+
     Args:
         min_resource: epochs (or visits to training shards) up to the first rung of the first bracket, at least.
         factor: one of so many trials goes on from each rung, with so much more resource.
@@ -37,25 +41,53 @@ class HyperbandOracle(RungedOracle):
         if iterations is not None:
             check_int("iterations", iterations, least=1)
         self.iterations = iterations
-        self._table = hyperband_table(self.max_resource, factor, min_resource)
+        # Those of brackets that were begun with another `max_resource`.
+        self._most: dict[int, int] = {}
+        self._tables = {self.max_resource: hyperband_table(self.max_resource, factor, min_resource)}
 
     def levels(self, bracket: int) -> tuple[int, ...]:
         """The resource of each rung of a bracket."""
-        return tuple(rung.resource for rung in self._table[bracket % len(self._table)])
+        return tuple(rung.resource for rung in self._rungs(bracket))
+
+    def _rungs(self, bracket: int) -> tuple[Rung, ...]:
+        most = self._most.get(bracket, self.max_resource)
+        if most not in self._tables:
+            self._tables[most] = hyperband_table(most, self.factor, self.min_resource)
+        return self._tables[most][bracket % len(self._tables[most])]
 
     def next_bracket(self) -> int | None:
         """The first bracket that has a place for another trial."""
         for bracket, rungs in enumerate(self._brackets):
             if not self._is_closed(bracket, rungs):
                 return bracket
-        number = len(self._brackets)
-        return number if self.iterations is None or number < self.iterations * len(self._table) else None
+        number, table = len(self._brackets), self._tables[self.max_resource]
+        return number if self.iterations is None or number < self.iterations * len(table) else None
 
     def propose(self) -> Proposal | None:
         """A new configuration, for the first bracket that has a place."""
-        bracket = self.next_bracket()
-        values = None if bracket is None else self.new_values()
-        return None if values is None else Proposal(values, note={"bracket": bracket})
+        values = None if self.next_bracket() is None else self.new_values()
+        return None if values is None else Proposal(values, note=self.note_of_start())
+
+    def note_of_start(self) -> dict[str, Any]:
+        """The bracket of the next trial, and how far it goes."""
+        bracket = self.next_bracket() or 0
+        return {"bracket": bracket, "max_resource": self._most.get(bracket, self.max_resource)}
+
+    def entered(self, trial_id: str, proposal: Proposal) -> None:
+        """The trial is on its way to the first rung of its bracket."""
+        note = proposal.note
+        if note.get("max_resource", self.max_resource) != self.max_resource:
+            self._most[note["bracket"]] = note["max_resource"]
+        super().entered(trial_id, proposal)
+
+    def get_state(self) -> dict[str, Any]:
+        """State as plain JSON values."""
+        return {**super().get_state(), "most": list(self._most.items())}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restore what `get_state` gave."""
+        super().set_state(state)
+        self._most = {bracket: most for bracket, most in state["most"]}
 
     def next_step(self) -> Promotion | Dismissal | None:
         """Promote the best of a rung that is complete, then give up the others."""
@@ -82,7 +114,7 @@ class HyperbandOracle(RungedOracle):
     def _is_closed(self, bracket: int, rungs: list[RungRecord]) -> bool:
         """Whether no more trials come into a bracket: it is full, or went on without those that were missing."""
         begun = len(rungs) > 1 and bool(rungs[1].members)
-        return begun or len(rungs[0].members) >= self._table[bracket % len(self._table)][0].trials
+        return begun or len(rungs[0].members) >= self._rungs(bracket)[0].trials
 
     def _why(self, rank: int, record: RungRecord, places: int, level: int) -> str:
         return f"number {rank} of {len(record.members)} after {level} {self.resource}, of which {places} go on"

@@ -126,7 +126,8 @@ def make_tuner(
         options["exploration"] = exploration
     unknown = [key for key in options if key not in known]
     _refuse(unknown, f"that the tuner {name!r} takes ({', '.join(sorted(known))})", known)
-    check_initial(options.get("initial_hps") or (), hyperparameters)
+    if "initial_hps" in options:
+        options["initial_hps"] = check_initial(options["initial_hps"], hyperparameters)
     arguments: dict[str, Any] = {
         "objective": make_objective("val_loss" if objective is None else objective),
         "max_trials": max_trials,

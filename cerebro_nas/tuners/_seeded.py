@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -19,11 +20,16 @@ from cerebro_nas.tuners._pareto import losses
 from cerebro_nas.tuners._stages import Proposal
 from cerebro_nas.tuners._stages import Stage
 from cerebro_nas.tuners._stages import Values
+from cerebro_nas.tuners._tree import admits
+from cerebro_nas.tuners._tree import configure
 from cerebro_nas.tuners._tree import is_active
 
 RUNNING = "RUNNING"
 IDLE = "IDLE"
 STOPPED = "STOPPED"
+
+# What the message of a trial begins with that was never trained: `Tuner.reject` lets another take its place.
+REJECTED = "rejected: "
 
 _COLLISIONS = 100
 _SMALL_SPACE = 10_000
@@ -94,6 +100,10 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]  # KerasTuner ship
         """
         raise NotImplementedError
 
+    def note_of_start(self) -> dict[str, Any]:
+        """The note of the next trial if it is one of the configurations to begin with."""
+        return {}
+
     def entered(self, trial_id: str, proposal: Proposal) -> None:
         """A trial with this proposal was made, by `propose` now or in a search that is gone on with."""
 
@@ -147,27 +157,21 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]  # KerasTuner ship
         """How far the trial is trained at first; None: as far as every trial."""
         return None
 
+    def was_rejected(self, trial_id: str) -> bool:
+        """Whether a trial ended because it could not be built, or is too large; it counts as never proposed."""
+        return (self.trials[trial_id].message or "").startswith(REJECTED)
+
     def sample(self, hp: Any) -> Any:
         """A random value of one hyperparameter."""
         return hp.prob_to_value(self._rng.random())
 
     def complete(self, given: Mapping[str, Any]) -> Values:
-        """The configuration with these values; active hyperparameters that have none take their defaults."""
-        hps = keras_tuner.HyperParameters()
-        for hp in self.hyperparameters.space:
-            hps.merge([hp])
-            if hps.is_active(hp) and hp.name in given:
-                hps.values[hp.name] = given[hp.name]
-        return dict(hps.values)
+        """The configuration with these values; active hyperparameters that have none of theirs take their defaults."""
+        return self._filled(given, lambda hp: hp.default)
 
     def complete_randomly(self, given: Mapping[str, Any]) -> Values:
-        """The configuration with these values; active hyperparameters that have none take random ones."""
-        hps = keras_tuner.HyperParameters()
-        for hp in self.hyperparameters.space:
-            hps.merge([hp])
-            if hps.is_active(hp):
-                hps.values[hp.name] = given[hp.name] if hp.name in given else self.sample(hp)
-        return dict(hps.values)
+        """The configuration with these values; active hyperparameters that have none of theirs take random ones."""
+        return self._filled(given, self.sample)
 
     def is_new(self, values: Values) -> bool:
         """Whether no trial has had this configuration."""
@@ -220,8 +224,8 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]  # KerasTuner ship
         self._notes = {name: (parent, note) for name, (parent, note) in state["notes"].items()}
 
     def _compute_values_hash(self, values: Values) -> str:
-        # KerasTuner's own takes a default of 0 and a drawn 0.0 for two configurations.
-        plain = {name: float(value) if is_number(value) else value for name, value in values.items()}
+        # KerasTuner's own takes a default of 0 and a drawn 0.0 for two configurations, and 0.3 and 3 * 0.1.
+        plain = {name: float(f"{value:.12g}") if is_number(value) else value for name, value in values.items()}
         return str(super()._compute_values_hash(plain))
 
     def _record_values(self, trial: Any) -> None:
@@ -230,13 +234,20 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]  # KerasTuner ship
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
+    def _filled(self, given: Mapping[str, Any], choose: Callable[[Any], Any]) -> Values:
+        def value(hp: Any) -> Any:
+            # Of several entries of one name, another one may be active now than the one that the value is of.
+            return given[hp.name] if hp.name in given and admits(hp, given[hp.name]) else choose(hp)
+
+        return configure(self.hyperparameters, value)
+
     def _next(self) -> Proposal | None:
         if self._expected is not None:
             return self._expected
         # Text, as a tuple's hash would differ between versions of Python.
         self._rng = random.Random(f"{self._base}/{self._proposed}")  # noqa: S311 - not for secrets
         if self._proposed < len(self.starts) and self.is_new(self.starts[self._proposed]):
-            return Proposal(dict(self.starts[self._proposed]))
+            return Proposal(dict(self.starts[self._proposed]), note=self.note_of_start())
         found = self.propose()
         proposal = Proposal(found) if isinstance(found, dict) else found
         if proposal is not None:

@@ -16,9 +16,6 @@ from cerebro_nas.tuners._stages import Promotion
 from cerebro_nas.tuners._stages import Resource
 from cerebro_nas.tuners._stages import Stage
 
-# What the message of a trial begins with that was never trained: `Tuner.reject` lets another take its place.
-REJECTED = "rejected: "
-
 
 class StagedOracle(SeededOracle):
     """An oracle of trials that are trained in stages.
@@ -82,10 +79,6 @@ class StagedOracle(SeededOracle):
         With several objectives there is one number for each: see `comparable`.
         """
         return latest(self.trials[trial_id], self.objective)
-
-    def was_rejected(self, trial_id: str) -> bool:
-        """Whether a trial ended because it could not be built, or is too large; it counts as never proposed."""
-        return (self.trials[trial_id].message or "").startswith(REJECTED)
 
     def can_propose(self) -> bool:
         """Whether a new trial would be made now, if one were asked for: neither `max_trials` nor the space is used up.

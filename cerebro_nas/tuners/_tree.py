@@ -15,6 +15,7 @@ import keras_tuner
 from cerebro_nas.tuners._stages import Values
 
 _NUMBERS = (keras_tuner.engine.hyperparameters.Int, keras_tuner.engine.hyperparameters.Float)
+_INT = keras_tuner.engine.hyperparameters.Int
 _CHOICE = keras_tuner.engine.hyperparameters.Choice
 
 
@@ -87,9 +88,12 @@ def is_active(hp: Any, values: Mapping[str, Any]) -> bool:
 
 def admits(hp: Any, value: Any) -> bool:
     """Whether a hyperparameter may have this value."""
-    if isinstance(hp, _NUMBERS):
-        return isinstance(value, int | float) and bool(hp.min_value <= value <= hp.max_value)
-    return value in hp.values
+    # For Python True is 1.
+    if not isinstance(hp, _NUMBERS):
+        return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in hp.values)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not hp.min_value <= value <= hp.max_value:
+        return False
+    return not isinstance(hp, _INT) or float(value).is_integer()
 
 
 def number_of_values(hp: Any) -> int | None:

@@ -25,8 +25,8 @@ from cerebro_nas.errors import ConfigError
 from cerebro_nas.errors import ResumeMismatchError
 from cerebro_nas.errors import SearchAborted
 from cerebro_nas.tuners._objective import ParetoObjective
+from cerebro_nas.tuners._seeded import REJECTED
 from cerebro_nas.tuners._seeded import SeededOracle
-from cerebro_nas.tuners._staged import REJECTED
 from cerebro_nas.tuners._staged import StagedOracle
 from cerebro_nas.tuners._stages import Dismissal
 from cerebro_nas.tuners._stages import Promotion
@@ -100,6 +100,7 @@ class Tuner:
         self.oracle = oracle
         self.max_trials = max_trials
         self.max_rejections = max_rejections
+        self._rejections = 0
         self._rejections_in_a_row = 0
         self._smallest: int | None = None
         self._limits: dict[str, None] = {}
@@ -157,7 +158,7 @@ class Tuner:
 
     def pause(self, trial_id: str) -> None:
         """Tell that a trial was trained as far as its stage said, and waits."""
-        self._trial(trial_id)
+        self._open_trial(trial_id)
         if isinstance(self.oracle, StagedOracle):
             self.oracle.paused(trial_id)
 
@@ -232,10 +233,8 @@ class Tuner:
 
     def raise_limit(self, max_trials: int | None) -> None:
         """Allow more trials than at first; rejected ones still do not count."""
-        if self.oracle.max_trials is not None:
-            extra = self.oracle.max_trials - (self.max_trials or 0)
-            self.oracle.max_trials = None if max_trials is None else max_trials + extra
         self.max_trials = max_trials
+        self._make_room()
 
     def report(self, trial_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """Tell the metrics of a finished epoch. Epochs whose objective is not finite are left out.
@@ -245,13 +244,14 @@ class Tuner:
         Raises:
             ConfigError: the objective is not among the metrics.
         """
+        trial = self._open_trial(trial_id)
         self._check_objective(metrics)
         finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
         if not self.objective.has_value(finite):
             return
         # The score of several objectives is a metric of its own.
         finite.setdefault(self.objective.name, float(self.objective.get_value(finite)))
-        self._forget_from(self._trial(trial_id), epoch)
+        self._forget_from(trial, epoch)
         with _quiet():
             self.oracle.update_trial(trial_id, finite, step=epoch)
 
@@ -268,7 +268,7 @@ class Tuner:
             raise ConfigError(
                 f"Argument `status` should be one of {', '.join(_FINAL)}. Received: status={status!r}. Pass one."
             )
-        scored = self._trial(trial_id).metrics.exists(self.objective.name)
+        scored = self._open_trial(trial_id).metrics.exists(self.objective.name)
         if status in ("COMPLETED", "STOPPED") and scored:
             self._rejections_in_a_row = 0
             self._end(trial_id, COMPLETED, reason if status == "STOPPED" else "")
@@ -286,8 +286,9 @@ class Tuner:
         Raises:
             SearchAborted: `max_rejections` candidates in a row were rejected.
         """
-        if self.oracle.max_trials is not None:
-            self.oracle.max_trials += 1
+        self._open_trial(trial_id)
+        self._rejections += 1
+        self._make_room()
         self._end(trial_id, FAILED, REJECTED + reason)
         if not self._rejections_in_a_row:
             self._limits.clear()
@@ -365,8 +366,12 @@ class Tuner:
             # Reports of the interrupted run would be averaged with those of the new one.
             trial = self.oracle.trials[trial_id]
             trial.metrics = type(trial.metrics)()
-        if self.oracle.max_trials is not None:
-            self.oracle.max_trials += sum(_is_rejected(trial) for trial in self.oracle.trials.values())
+        self._rejections = sum(_is_rejected(trial) for trial in self.oracle.trials.values())
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Have the oracle, which counts rejected trials, give `max_trials` others."""
+        self.oracle.max_trials = None if self.max_trials is None else self.max_trials + self._rejections
 
     def _forget_from(self, trial: Any, epoch: int) -> None:
         # KerasTuner would average two reports of one step.
@@ -382,6 +387,16 @@ class Tuner:
                 f"Received: trial_id={trial_id!r}. Pass `suggestion.trial_id`."
             )
         return self.oracle.trials[trial_id]
+
+    def _open_trial(self, trial_id: str) -> Any:
+        trial = self._trial(trial_id)
+        if trial_id in self.oracle.end_order:
+            raise ConfigError(
+                "Argument `trial_id` should be the identifier of a trial that has not ended. "
+                f"Received: trial_id={trial_id!r}, which is {trial.status}. Tell its results before its end, which is "
+                "told once."
+            )
+        return trial
 
     def _end(self, trial_id: str, status: str, message: str) -> None:
         trial = self._trial(trial_id)

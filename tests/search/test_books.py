@@ -230,3 +230,40 @@ def test_a_display_has_no_scores_where_nothing_is_compared() -> None:
     shown = view("")
     assert (shown.best is None, shown.finished[0].value) == (False, 1.0)
     assert shown.headline == ("greedy", "max epochs")
+
+
+def test_a_pass_ends_with_the_judgement_after_its_last_shard() -> None:
+    books = _books()
+    books.visits_per_epoch = 4
+    books.open("a", {})
+    for epoch, visits in enumerate([1, 2, 4, 5, 8, 12]):
+        books.epoch("a", epoch, {"val_accuracy": float(visits)}, visits)
+    assert [metrics["val_accuracy"] for metrics in books.passes("a")] == [4.0, 8.0, 12.0]
+
+
+def test_a_curve_says_for_how_long_its_weights_were_trained_before() -> None:
+    books = _books()
+    books.open("a", {})
+    _epochs(books, "a", [0.5, 0.6])
+    books.open("b", {}, parent="a", inherited=books.trained("a"))
+    _epochs(books, "b", [0.7])
+    assert [curve.inherited for curve in books.curves().values()] == [0, 2]
+    assert books.trained("b") == 3
+
+
+def test_in_front_is_what_no_other_is_better_than() -> None:
+    books = _books()
+    books.objectives = (("val_accuracy", "max"), ("latency_ms", "min"))
+    for trial, metrics in {
+        "fast": {"val_accuracy": 0.5, "latency_ms": 1.0},
+        "good": {"val_accuracy": 0.9, "latency_ms": 3.0},
+        "twin": {"val_accuracy": 0.9, "latency_ms": 3.0},
+        "slow": {"val_accuracy": 0.9, "latency_ms": 4.0},
+        "failed": {"val_accuracy": 1.0, "latency_ms": 0.1},
+        "unmeasured": {"val_accuracy": 0.5},
+    }.items():
+        books.open(trial, {})
+        books.epoch(trial, 0, metrics)
+    books.close("failed", "FAILED", "nan_loss")
+    in_front = {trial: books.is_in_front(trial) for trial in ("fast", "good", "twin", "slow", "unmeasured")}
+    assert in_front == {"fast": True, "good": True, "twin": True, "slow": False, "unmeasured": False}

@@ -7,6 +7,7 @@ import os
 import zlib
 from collections import Counter
 from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
@@ -28,7 +29,9 @@ from cerebro_nas.search import Budgets
 from cerebro_nas.search import Ledger
 from cerebro_nas.search import SearchDriver
 from cerebro_nas.search import SearchParts
+from cerebro_nas.search import StoppingRule
 from cerebro_nas.search import replay
+from cerebro_nas.stoppers import Curve
 from cerebro_nas.stoppers import PatienceStopper
 from cerebro_nas.stoppers import Stopper
 from cerebro_nas.storage import Janitor
@@ -104,6 +107,7 @@ class Search:
     metrics: Callable[[Unit, CandidateSpec], dict[str, float]] = learning
     budgets: Budgets = field(default_factory=Budgets)
     stoppers: tuple[Stopper, ...] = ()
+    rules: tuple[StoppingRule, ...] = ()
     store: SimulatedStore = field(default_factory=SimulatedStore)
 
     def fresh(self) -> tuple[Hopper, Tuner, Books]:
@@ -155,7 +159,7 @@ class Search:
                         janitor=janitor,
                         books=self.books,
                         reporter=SilentReporter(),
-                        rules=(),
+                        rules=self.rules,
                         boards=(),
                         seed=5,
                         stoppers=self.stoppers,
@@ -389,3 +393,49 @@ def test_objectives_are_told_with_their_directions() -> None:
         ("val_accuracy", "max"),
         ("latency_ms", "min"),
     ]
+
+
+# --- rules ------------------------------------------------------------------------------------------------------------
+
+
+class Everybody(Stopper):
+    """Stops whatever it is asked about."""
+
+    def should_stop(self, trial: Curve, others: Mapping[str, Curve]) -> str | None:
+        return "it is one of them"
+
+
+def test_what_nothing_dominates_is_not_stopped(tmp_path: Path) -> None:
+    objective = ["val_accuracy", keras_tuner.Objective("parameters", "min")]
+    everybody = Everybody()
+    search = Search(tmp_path, objective=objective, stoppers=(everybody,)).run()
+
+    stopped = [record for record in search.records if record.status == "STOPPED"]
+    assert 0 < len(stopped) < len(search.records)
+    for record in stopped:
+        mine = record.metrics["val_accuracy"], -record.metrics["parameters"]
+        assert any(
+            (metrics["val_accuracy"], -metrics["parameters"]) > mine and metrics["parameters"] <= -mine[1]
+            for other in search.records
+            for metrics in other.history
+        )
+    assert len(Search(tmp_path / "one", objective="val_accuracy", stoppers=(everybody,)).run().records[0].history) == 1
+
+
+@pytest.mark.parametrize("resource", ["epochs", "shards"])
+def test_early_stopping_counts_passes_wherever_trials_are_judged(tmp_path: Path, resource: str) -> None:
+    def better_with_each_pass(unit: Unit, spec: CandidateSpec) -> dict[str, float]:
+        done = unit.epoch if resource == "epochs" else unit.epoch // len(TRAIN)
+        return {"loss": 1.0 / (1 + done), "accuracy": 0.5}
+
+    search = Search(
+        tmp_path,
+        tuner="pbt",
+        objective="val_loss",
+        options={"resource": resource, "interval": 1, "population_size": 2, "truncation": 0.5, "populations": 1},
+        max_trials=2,
+        epochs=4,
+        metrics=better_with_each_pass,
+        rules=(StoppingRule(patience=1),),
+    ).run()
+    assert Counter(record.reason for record in search.records)["early_stopping"] == 0

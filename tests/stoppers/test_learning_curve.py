@@ -229,3 +229,11 @@ def test_half_of_the_epochs_is_saved_and_the_best_found_all_the_same() -> None:
     saved_each, lost = np.array(results).T
     assert saved_each.min() > 0.4
     assert lost.mean() < 0.005
+
+
+def test_heirs_of_trained_weights_are_not_judged() -> None:
+    values = tuple(0.3 - 0.2 / (epoch + 1) for epoch in range(8))
+    others = {str(i): Curve(tuple(0.9 - 0.3 / (epoch + 1) for epoch in range(20)), ended=True) for i in range(5)}
+    stopper = LearningCurveStopper()
+    assert stopper.should_stop(Curve(values, planned=20), others)
+    assert stopper.should_stop(Curve(values, planned=20, inherited=5), others) is None

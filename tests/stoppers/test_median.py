@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -198,3 +199,20 @@ def test_a_third_of_the_epochs_is_saved_and_the_best_found_all_the_same(stopper:
     assert saved.min() > 0.3
     assert lost.mean() <= loss
     assert _search(curves, MedianStopper(min_trials=64), workers=2) == (0, 0)
+
+
+@pytest.mark.parametrize("average", ["none", "running", "start"])
+def test_epochs_are_those_of_the_weights(average: str) -> None:
+    """A newcomer is not compared with what heirs of trained weights have after as many epochs of their own."""
+    heirs = {str(i): Curve((0.9, 0.95, 0.97), ended=True, inherited=4) for i in range(5)}
+    stopper = MedianStopper(start_epoch=2, average=average)
+    newcomer = Curve((0.1, 0.4, 0.6))
+    assert stopper.should_stop(newcomer, heirs) is None
+    assert stopper.should_stop(newcomer, {name: replace(heir, inherited=0) for name, heir in heirs.items()})
+
+
+def test_an_heir_is_compared_with_what_others_had_when_they_were_trained_for_as_long() -> None:
+    others = {str(i): Curve((0.1, 0.2, 0.5, 0.7), ended=True) for i in range(5)}
+    stopper = MedianStopper(start_epoch=1)
+    assert stopper.should_stop(Curve((0.6,), inherited=2), others) is None
+    assert stopper.should_stop(Curve((0.4,), inherited=2), others)

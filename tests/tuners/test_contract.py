@@ -142,3 +142,5 @@ class TestKerasTunersRandomSearch(OurContract):
     exhausts = False
     seeded = False
     takes_initial_hps = False
+    # It gives them the value that was drawn for another one.
+    namesakes = False

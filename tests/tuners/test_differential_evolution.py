@@ -400,3 +400,16 @@ def test_a_replayed_search_goes_on_as_the_one_it_replays() -> None:
 def test_wrong_options_are_refused(option: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=rf"Argument `{option}`(.|\n)*Received: {option}="):
         oracle(numbers(), **{option: value})
+
+
+def test_rejected_trials_are_not_among_those_of_a_slot() -> None:
+    tuner = Tuner(oracle(numbers(2), population=4, generations=1), max_trials=100)
+    done = 0
+    while isinstance(trial := tuner.ask(), TrialSuggestion):
+        if int(trial.trial_id) % 2:
+            tuner.reject(trial.trial_id, "too large")
+        else:
+            end(tuner, trial.trial_id, x0(trial.values))
+            done += 1
+    tuner.close()
+    assert done == 8

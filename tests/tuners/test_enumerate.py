@@ -90,4 +90,11 @@ def test_ranges_are_in_order() -> None:
 
     assert len(ordered_values(rate)) == 10
     assert ordered_values(rate) == sorted(ordered_values(rate))
-    assert ordered_values(size) == [2, 5, 8]
+    assert list(ordered_values(size)) == [2, 5, 8]
+
+
+def test_a_huge_range_is_not_listed() -> None:
+    hps = keras_tuner.HyperParameters()
+    hps.Int("size", 0, 2**40)
+    assert next_values(hps, {"size": 2**40 - 1}) == {"size": 2**40}
+    assert next_values(hps, {"size": 2**40}) is None

@@ -349,8 +349,22 @@ def test_a_replayed_search_goes_on_as_the_one_it_replays() -> None:
         ("mutations", 0),
         ("redraw", 1.5),
         ("step_size", -0.1),
+        ("inherit_weights", "no"),
     ],
 )
 def test_wrong_options_are_refused(option: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=rf"Argument `{option}`.*Received: {option}={value}"):
+    with pytest.raises(ConfigError, match=rf"Argument `{option}`.*Received: {option}={value!r}"):
         oracle(blocks(), **{option: value})
+
+
+def test_rejected_trials_are_none_of_the_random_ones() -> None:
+    tuner = Tuner(oracle(blocks(), population_size=4), max_trials=30)
+    for number in range(7):
+        trial = asked(tuner)
+        assert trial.note["generation"] == 0
+        if number % 2:
+            tuner.reject(trial.trial_id, "too large")
+        else:
+            end(tuner, trial.trial_id, letters(trial.values))
+    assert asked(tuner).note["generation"] == 1
+    tuner.close()

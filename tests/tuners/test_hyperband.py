@@ -106,7 +106,7 @@ def test_a_rung_is_waited_for_and_the_next_bracket_begins_meanwhile() -> None:
         tuner.pause(name)
     other = tuner.ask()
     assert isinstance(other, TrialSuggestion)
-    assert (other.note, other.stage) == ({"bracket": 1}, Stage(3, False))
+    assert (other.note, other.stage) == ({"bracket": 1, "max_resource": 9}, Stage(3, False))
     tuner.finish(names[8], "FAILED")
 
     steps = [tuner.ask() for _ in range(8)]
@@ -160,7 +160,7 @@ def test_rejected_trials_are_replaced_in_their_bracket() -> None:
     for number in range(20):
         suggestion = tuner.ask()
         assert isinstance(suggestion, TrialSuggestion)
-        assert suggestion.note == {"bracket": 0}
+        assert suggestion.note == {"bracket": 0, "max_resource": 9}
         if number % 2:
             tuner.reject(suggestion.trial_id, "too large")
         else:
@@ -212,5 +212,39 @@ def test_a_raised_limit_opens_new_places() -> None:
     tuner.raise_limit(30)
 
     later = next(item for item in iter(tuner.ask, None) if isinstance(item, TrialSuggestion))
-    assert later.note == {"bracket": 1}
+    assert later.note == {"bracket": 1, "max_resource": 9}
     tuner.close()
+
+
+def test_brackets_that_were_begun_keep_their_rungs_when_trials_may_be_trained_for_longer() -> None:
+    starts = [{"x": 0.1}, {"x": 0.2}]
+    first, longer = make(20, initial_hps=starts), make(20, initial_hps=starts, max_resource=27)
+    stages: list[tuple[str, Stage]] = []
+    while not isinstance(step := first.ask(), Exhausted):
+        if isinstance(step, TrialSuggestion):
+            again = longer.readmit(step.trial_id, step.values, step.parent, step.note)
+            assert (again.note, again.stage) == (step.note, step.stage)
+        elif isinstance(step, Promotion | Dismissal):
+            longer.readmit_step(step)
+        for tuner in (first, longer):
+            if isinstance(step, Dismissal):
+                tuner.finish(step.trial_id, "STOPPED")
+            elif isinstance(step, TrialSuggestion | Promotion) and step.stage is not None:
+                tuner.report(step.trial_id, 0, {"score": 0.0})
+                if step.stage.last:
+                    tuner.finish(step.trial_id, "COMPLETED")
+                else:
+                    tuner.pause(step.trial_id)
+        if isinstance(step, TrialSuggestion | Promotion) and step.stage is not None:
+            stages.append((step.trial_id, step.stage))
+    assert {stage.until for _, stage in stages} == {1, 3, 9}
+
+    longer.raise_limit(40)
+    later = [step for step in iter(longer.ask, Wait()) if isinstance(step, TrialSuggestion)]
+    assert [item.note["max_resource"] for item in later[-3:]] == [27] * 3
+    assert {item.stage for item in later if item.note["max_resource"] == 27} <= {
+        Stage(1, False),
+        Stage(3, False),
+        Stage(9, False),
+        Stage(27, True),
+    }

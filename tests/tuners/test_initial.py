@@ -4,9 +4,12 @@ import re
 from typing import Any
 
 import keras_tuner
+import numpy as np
 import pytest
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.tuners import TrialSuggestion
+from cerebro_nas.tuners import Tuner
 from cerebro_nas.tuners import make_tuner
 
 
@@ -29,6 +32,12 @@ def space() -> keras_tuner.HyperParameters:
     return hps
 
 
+def asked(tuner: Tuner) -> TrialSuggestion:
+    found = tuner.ask()
+    assert isinstance(found, TrialSuggestion)
+    return found
+
+
 def check(given: dict[str, Any]) -> None:
     make_tuner("random", max_trials=1, hyperparameters=space(), initial_hps=[{}, given]).close()
 
@@ -38,7 +47,6 @@ def check(given: dict[str, Any]) -> None:
     ("given", "allowed"),
     [
         ({"units": 20.5}, "whole numbers from 16 to 1024"),
-        ({"units": 20.0}, "whole numbers from 16 to 1024"),
         ({"units": 4096}, "whole numbers from 16 to 1024"),
         ({"units": True}, "whole numbers from 16 to 1024"),
         ({"filters": 24}, "whole numbers from 16 to 64 in steps of 16"),
@@ -92,3 +100,50 @@ def test_what_a_tuner_tried_can_be_begun_with() -> None:
     for _ in range(40):
         check(first.ask().values)  # type: ignore[union-attr]  # a trial, as there are more than 40
     first.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({"units": np.int64(64)}, 64),
+        ({"units": 20.0}, 20),
+        ({"filters": np.float64(32.0)}, 32),
+        ({"heads": 4.0}, 4),
+        ({"kernel": np.int32(5)}, 5),
+        ({"kernel": 5.0}, 5),
+        ({"bias": np.bool_(True)}, True),
+        ({"kind": np.str_("dense")}, "dense"),
+        ({"rate": np.float32(0.5) / 8}, 0.0625),
+        ({"dropout": 0.3}, 0.30000000000000004),
+    ],
+)
+def test_equal_values_of_other_types_become_the_spaces_own(given: dict[str, Any], wanted: Any) -> None:
+    tuner = make_tuner("random", max_trials=1, hyperparameters=space(), initial_hps=[given], seed=0)
+    (name,) = given
+    found = asked(tuner).values[name]
+    assert (found, type(found)) == (wanted, type(wanted))
+    tuner.close()
+
+
+def test_none_is_no_starting_configuration() -> None:
+    make_tuner("random", max_trials=1, hyperparameters=space(), initial_hps=None).close()
+
+
+def test_the_end_of_a_range_is_the_last_value_of_its_steps() -> None:
+    hps = keras_tuner.HyperParameters()
+    hps.Float("dropout", 0.0, 0.5, step=0.1)
+    with pytest.raises(ConfigError, match=r"numbers from 0.0 to 0.4 in steps of 0.1. Received: dropout=0.5"):
+        make_tuner("random", max_trials=1, hyperparameters=hps, initial_hps=[{"dropout": 0.5}])
+
+
+@pytest.mark.parametrize("tuner", ["random", "grid", "greedy", "bayesian", "sobol", "evolution"])
+def test_a_starting_value_between_steps_is_the_steps_own(tuner: str) -> None:
+    hps = keras_tuner.HyperParameters()
+    hps.Float("d", 0.0, 0.4, step=0.1)
+    found = make_tuner(tuner, max_trials=9, hyperparameters=hps, initial_hps=[{"d": 0.3}], seed=0)
+    values = []
+    while isinstance(trial := found.ask(), TrialSuggestion):
+        values.append(round(trial.values["d"], 9))
+        found.finish(trial.trial_id, "FAILED")
+    found.close()
+    assert sorted(values) == [0.0, 0.1, 0.2, 0.3, 0.4]

@@ -308,3 +308,40 @@ def test_the_summary_of_several_objectives_names_each(capsys: pytest.CaptureFixt
     assert printed[-2:] == ["val_accuracy: 0.75", "parameters: 100.0"]
     assert "completed" not in printed
     tuner.close()
+
+
+def test_a_limit_may_come_only_later(tmp_path: Path) -> None:
+    tuner = make_tuner("grid", hyperparameters=space(), seed=0, objective="val_accuracy")
+    for reject in (True, False):
+        trial = asked(tuner).trial_id
+        if reject:
+            tuner.reject(trial, "too large")
+        else:
+            tuner.finish(trial, "FAILED")
+    tuner.raise_limit(None)
+    tuner.raise_limit(3)
+
+    left = [asked(tuner) for _ in range(2)]
+    assert len(left) == 2
+    assert not isinstance(tuner.ask(), TrialSuggestion)
+    tuner.close()
+
+
+@pytest.mark.parametrize("late", ["report", "pause", "finish", "reject"])
+def test_a_trial_ends_once(late: str) -> None:
+    tuner = random_tuner()
+    trial = asked(tuner).trial_id
+    tuner.report(trial, 0, {"val_accuracy": 0.5})
+    tuner.finish(trial, "COMPLETED")
+    calls = {
+        "report": lambda: tuner.report(trial, 1, {"val_accuracy": 0.9}),
+        "pause": lambda: tuner.pause(trial),
+        "finish": lambda: tuner.finish(trial, "FAILED"),
+        "reject": lambda: tuner.reject(trial, "too large"),
+    }
+
+    with pytest.raises(ConfigError, match=rf"has not ended. Received: trial_id='{trial}', which is COMPLETED"):
+        calls[late]()
+
+    assert tuner.best_trials(1)[0].score == 0.5
+    tuner.close()
