@@ -7,6 +7,8 @@ from abc import ABC
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import fields
+from dataclasses import is_dataclass
 from functools import cached_property
 from typing import Any
 from typing import ClassVar
@@ -88,8 +90,8 @@ class Stopper(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """The rule and its settings as plain data, for the record of a search."""
-        # Empty unless the class is a dataclass, as all rules of this package are.
-        names: Mapping[str, Any] = getattr(self, "__dataclass_fields__", {})
+        # None unless the class is a dataclass, as all rules of this package are.
+        names = [item.name for item in fields(self)] if is_dataclass(self) else []
         return {"rule": type(self).__name__, **{name: getattr(self, name) for name in names}}
 
 
