@@ -91,8 +91,9 @@ class Stopper(ABC):
     def to_dict(self) -> dict[str, Any]:
         """The rule and its settings as plain data, for the record of a search."""
         # None unless the class is a dataclass, as all rules of this package are.
-        names = [item.name for item in fields(self)] if is_dataclass(self) else []
-        return {"rule": type(self).__name__, **{name: getattr(self, name) for name in names}}
+        rule: Any = self
+        settings = {item.name: getattr(self, item.name) for item in fields(rule)} if is_dataclass(rule) else {}
+        return {"rule": type(self).__name__, **settings}
 
 
 def in_epochs(number: int) -> str:
