@@ -23,6 +23,10 @@ from cerebro_nas.errors import ConfigError
 from cerebro_nas.errors import DataError
 from cerebro_nas.results._bundle import ModelSource
 from cerebro_nas.results._bundle import OutputSpec
+from cerebro_nas.results._parts import Part
+from cerebro_nas.results._parts import joined
+from cerebro_nas.results._parts import measured
+from cerebro_nas.results._parts import settled
 from cerebro_nas.worker import ColumnSpec
 from cerebro_nas.worker import encode_column
 
@@ -41,6 +45,9 @@ _SHOWN = 5
 _STEP_ROWS = 4096
 _STEP_BYTES = 4 << 20
 _NPY = b"\x93NUMPY"
+# What a part of the rows gives on evaluation: its metrics, or an error.
+_NOTHING: dict[str, Any] = {"rows": 0, "names": [], "values": [], "sums": [], "kind": None, "error": None}
+_MEASURED = "rows bigint, names array<string>, values array<double>, sums array<binary>, kind string, error string"
 
 
 def transform(df: DataFrame, source: ModelSource, trial: str, name: str) -> DataFrame:
@@ -90,34 +97,39 @@ def evaluate(df: DataFrame, source: ModelSource, trial: str, name: str) -> dict[
         import pandas as pd
 
         model = load_cached(source, trial, name)
-        for frame in frames:
-            try:
+
+        def evaluated() -> Iterator[tuple[int, dict[str, float]]]:
+            for frame in frames:
                 given = dict(zip(names, (frame[name] for name in frame.columns), strict=True))
                 columns = {spec.name: to_tensor(given[spec.name], spec) for spec in specs}
                 values = [_labels(given[name]) for name in labels]
-                found = evaluate_arrays(model, source, source.assemble(columns), values, source.batch_size)
-            except (ConfigError, DataError) as error:
-                # As a row: an exception would reach the user inside a stack trace of Spark's.
-                kind = type(error).__name__
-                yield pd.DataFrame({"rows": [0], "name": [kind], "value": [0.0], "error": [str(error)]})
-                return
-            measured = {"name": list(found), "value": list(found.values())}
-            yield pd.DataFrame({"rows": len(frame), **measured, "error": None})
+                yield len(frame), evaluate_arrays(model, source, source.assemble(columns), values, source.batch_size)
 
-    parts = plain.mapInPandas(measure, "rows bigint, name string, value double, error string").collect()
-    for part in parts:
-        if part["error"] is not None:
-            raise (ConfigError if part["name"] == "ConfigError" else DataError)(part["error"])
-    if not parts:
+        try:
+            part = measured(evaluated(), model)
+        except (ConfigError, DataError) as error:
+            # As a row: an exception would reach the user inside a stack trace of Spark's.
+            part = None
+            yield pd.DataFrame([{**_NOTHING, "kind": type(error).__name__, "error": str(error)}])
+        if part is not None:
+            sums = [part.sums[name].astype("<f8").tobytes() if name in part.sums else None for name in part.found]
+            told = {"rows": part.rows, "names": list(part.found), "values": list(part.found.values()), "sums": sums}
+            yield pd.DataFrame([{**_NOTHING, **told}])
+
+    parts = []
+    for row in plain.mapInPandas(measure, _MEASURED).collect():
+        if row["error"] is not None:
+            raise (ConfigError if row["kind"] == "ConfigError" else DataError)(row["error"])
+        sums = zip(row["names"], row["sums"], strict=True)
+        states = {name: np.frombuffer(state, "<f8") for name, state in sums if state is not None}
+        parts.append(Part(row["rows"], dict(zip(row["names"], row["values"], strict=True)), states))
+    whole = joined(parts)
+    if whole is None:
         raise DataError(
             "`evaluate` needs at least one row. Received: a DataFrame of 0 rows. Pass the rows to evaluate on."
         )
-    totals: dict[str, float] = {"loss": 0.0}
-    rows: dict[str, int] = {}
-    for part in parts:
-        totals[part["name"]] = totals.get(part["name"], 0.0) + part["value"] * part["rows"]
-        rows[part["name"]] = rows.get(part["name"], 0) + part["rows"]
-    return {name: total / rows[name] for name, total in totals.items()}
+    # What a single part says of itself is final, and does not need the model here.
+    return (settled(load_cached(source, trial, name), whole) if len(parts) > 1 and whole.sums else whole).found
 
 
 def evaluate_arrays(

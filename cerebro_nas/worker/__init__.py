@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from cerebro_nas.worker._images import decode_image
     from cerebro_nas.worker._images import image_shape
     from cerebro_nas.worker._layers import CUSTOM_OBJECTS
+    from cerebro_nas.worker._metric_sums import metric_sums
+    from cerebro_nas.worker._metric_sums import metrics_of_sums
     from cerebro_nas.worker._model import build_model
     from cerebro_nas.worker._state import dump_state
     from cerebro_nas.worker._state import restore_state
@@ -57,6 +59,8 @@ __all__ = [
     "import_user_modules",
     "is_encoder",
     "main_objects",
+    "metric_sums",
+    "metrics_of_sums",
     "parse_json",
     "restore_state",
     "tokenize",
@@ -77,6 +81,8 @@ _HOMES = {
     "image_shape": "_images",
     "import_user_modules": "_user_modules",
     "main_objects": "_user_modules",
+    "metric_sums": "_metric_sums",
+    "metrics_of_sums": "_metric_sums",
     "restore_state": "_state",
     "tokenize": "_encode",
     "user_modules": "_user_modules",
