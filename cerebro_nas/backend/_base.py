@@ -38,12 +38,14 @@ class RunCommand:
     Attributes:
         spec: comes with every command: a worker keeps what it has built by its key.
         keep: the store must get what the unit makes, whatever that costs.
+        sums: what metrics counted on the epoch's other validation shards, where this is the last one.
     """
 
     unit: Unit
     state: StateRef
     spec: CandidateSpec
     keep: bool = False
+    sums: dict[str, list[float]] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

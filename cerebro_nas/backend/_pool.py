@@ -267,7 +267,7 @@ class WorkerPool(Backend):
             return LoadMessage(command.shard.split, command.shard.index)
         holder = command.state.holder
         peer = None if holder in (None, worker) else self._running().table.location(holder)
-        message = RunMessage(command.unit, command.state, command.spec, peer, command.keep)
+        message = RunMessage(command.unit, command.state, command.spec, peer, command.keep, command.sums)
         size = len(encode(message))
         if size > COMMAND_LIMIT // 2:
             raise BackendError(

@@ -212,7 +212,7 @@ class Hopper:
         unit, state = trial.launch(choice.shard, worker.name), trial.state
         self._pool.start(worker, Running(trial, unit, state, self._now, end, trial.wants_after(choice.shard)))
         self._ranking.take(trial)
-        run = t.RunUnit(worker.name, unit, state, trial.ends_epoch)
+        run = t.RunUnit(worker.name, unit, state, trial.ends_epoch, trial.sums_so_far)
         self._story.add(self._now, run)
         return run
 

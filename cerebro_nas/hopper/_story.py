@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cerebro_nas.errors import CerebroNasError
+from cerebro_nas.hopper._types import RunUnit
 from cerebro_nas.hopper._types import Unit
+from cerebro_nas.hopper._types import UnitDone
 
 if TYPE_CHECKING:
     from cerebro_nas.hopper._types import Command
@@ -28,7 +31,7 @@ class Story:
 
     def add(self, now: float, item: Event | Command) -> None:
         """Remember `item`."""
-        self._items.append((now, item))
+        self._items.append((now, _brief(item)))
 
     def illegal(self, event: Event | Unit, problem: str, *names: str) -> IllegalEventError:
         """Build the error for `event`, or a unit to launch; the story is of the trials and workers in `names`."""
@@ -41,3 +44,12 @@ class Story:
             f"`{what}` {problem}. Received: {what}={event}. Feed the hopper {feed} and in order. "
             f"The story of {', '.join(names) or 'nobody'} so far:\n{told}"
         )
+
+
+def _brief(item: Event | Command) -> Event | Command:
+    """Without what metrics counted: it may be large, and no story is told of it."""
+    if isinstance(item, RunUnit) and item.sums:
+        return replace(item, sums={})
+    if isinstance(item, UnitDone) and item.report.sums:
+        return replace(item, report=replace(item.report, sums={}))
+    return item

@@ -42,6 +42,7 @@ class _Visit:
     shard: Shard
     rows: int
     metrics: dict[str, float]
+    sums: dict[str, list[float]]
 
 
 class Trial:
@@ -127,6 +128,12 @@ class Trial:
     def ends_epoch(self) -> bool:
         """Whether the unit that runs is the last train unit before an evaluation."""
         return self.unit is not None and self.unit.phase == "train" and self._left == 1
+
+    @property
+    def sums_so_far(self) -> dict[str, list[float]]:
+        """If the unit that runs is the last evaluation of an epoch: what metrics counted in the others."""
+        is_last = self.unit is not None and self.unit.phase == "evaluate" and self.todo_valid.bit_count() == 1
+        return _added(self._evaluated) if is_last and self._evaluated else {}
 
     @property
     def is_last_epoch(self) -> bool:
@@ -245,7 +252,7 @@ class Trial:
         """Take in the report of a done train or evaluate unit; return the epoch's metrics if that ends the epoch."""
         if unit.shard is None:
             return None
-        visit = _Visit(unit, unit.shard, report.rows, report.metrics)
+        visit = _Visit(unit, unit.shard, report.rows, report.metrics, report.sums)
         bit, rows = self._table.bit[unit.shard], self._table.rows[unit.shard]
         if unit.phase == "train":
             self._trained.setdefault(self.epoch, []).append(visit)
@@ -262,7 +269,9 @@ class Trial:
         if self.todo_train or self.todo_valid:
             return None
         metrics = _weighted(self._trained[self.epoch])
-        metrics.update({f"val_{name}": value for name, value in _weighted(self._evaluated).items()})
+        valid = _weighted(self._evaluated)
+        valid.update({name: value for name, value in report.merged.items() if name in valid})
+        metrics.update({f"val_{name}": value for name, value in valid.items()})
         self.history.append(metrics)
         self.lost_states = 0
         if not self.is_last_epoch:
@@ -380,3 +389,15 @@ def _weighted(visits: list[_Visit]) -> dict[str, float]:
         rows = sum(weight for _, weight in parts)
         means[name] = sum(value * weight for value, weight in parts) / rows if rows else 0.0
     return means
+
+
+def _added(visits: list[_Visit]) -> dict[str, list[float]]:
+    """Sums over all visits, of what every one of them has: those of a worker or a journal of old have none."""
+    # In an order of its own, as above.
+    visits = sorted(visits, key=lambda visit: visit.shard)
+    found: dict[str, list[float]] = {}
+    for name, numbers in visits[0].sums.items():
+        parts = [visit.sums.get(name, []) for visit in visits]
+        if all(len(part) == len(numbers) for part in parts):
+            found[name] = [sum(column) for column in zip(*parts, strict=True)]
+    return found

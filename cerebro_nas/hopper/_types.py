@@ -109,6 +109,9 @@ class UnitReport:
         metrics: mean over those rows, keyed by metric name (`loss`, `accuracy`, ...).
         seconds: wall time of the unit on the worker; `busy_seconds` is the part inside training or evaluation steps.
         detail: further figures by name (bytes moved, seconds by part), for the log only.
+        sums: of an evaluation that is not the only one of its epoch: what metrics counted, as numbers that add up over
+            shards. A metric that is no mean over rows follows from these, not from what it says of each shard.
+        merged: of the last evaluation of an epoch that was told the others' `sums`: what these metrics say of all rows.
     """
 
     rows: int
@@ -116,6 +119,8 @@ class UnitReport:
     seconds: float
     busy_seconds: float
     detail: dict[str, float] = field(default_factory=dict)
+    sums: dict[str, list[float]] = field(default_factory=dict, repr=False)
+    merged: dict[str, float] = field(default_factory=dict)
 
 
 # --- events: what happened -------------------------------------------------------------------------------------------
@@ -258,12 +263,14 @@ class RunUnit:
     Attributes:
         keep: what the unit makes is going to be evaluated, so that the store must have it whatever that costs: it may
             be the best of the trial, and the trial may pause with it.
+        sums: for the last evaluation of an epoch: the `sums` of the others, added up.
     """
 
     worker: str
     unit: Unit
     state: StateRef
     keep: bool = False
+    sums: dict[str, list[float]] = field(default_factory=dict, hash=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +285,7 @@ class EpochFinished:
     """A trial finished the evaluation of an epoch.
 
     Attributes:
-        metrics: weighted by rows; validation ones start with `val_`.
+        metrics: weighted by rows, or what the last evaluation `merged`; validation ones start with `val_`.
         made_by: the train unit whose state was evaluated, the epoch's last.
         generation: train units in that state.
     """

@@ -327,7 +327,8 @@ class SearchDriver:
                 continue
             self._note("run", {"worker": command.worker, "unit": unit_data(command.unit)}, now)
             spec = self._specs[command.unit.trial]
-            parts.backend.submit(command.worker, RunCommand(command.unit, command.state, spec, command.keep))
+            run = RunCommand(command.unit, command.state, spec, command.keep, command.sums)
+            parts.backend.submit(command.worker, run)
 
     def _watch(self) -> None:
         """See to what takes too long."""

@@ -22,6 +22,7 @@ from cerebro_nas.hopper import UnitFailed
 from cerebro_nas.hopper import WorkerJoined
 from cerebro_nas.hopper import WorkerLost
 from cerebro_nas.worker.messages import from_plain
+from cerebro_nas.worker.messages import to_plain
 
 _EVENTS: dict[str, type[Any]] = {
     kind.__name__: kind for kind in (WorkerJoined, WorkerLost, UnitDone, UnitFailed, StateStored)
@@ -30,7 +31,7 @@ _EVENTS: dict[str, type[Any]] = {
 
 def event_data(event: BackendEvent) -> dict[str, Any]:
     """An event as plain values."""
-    return {"type": type(event).__name__, **dataclasses.asdict(event)}
+    return {"type": type(event).__name__, **to_plain(event)}
 
 
 def read_event(data: Mapping[str, Any]) -> BackendEvent:

@@ -178,7 +178,8 @@ class _Driver:
             self._keep(command)
             if isinstance(command, RunUnit):
                 self._note(now, command)
-                run = RunCommand(command.unit, command.state, self._spec(command.unit.trial), command.keep)
+                spec = self._spec(command.unit.trial)
+                run = RunCommand(command.unit, command.state, spec, command.keep, command.sums)
                 self._backend.submit(command.worker, run)
 
     def _spec(self, trial: str) -> CandidateSpec:

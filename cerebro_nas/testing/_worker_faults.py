@@ -196,5 +196,12 @@ def _wait_for_ever() -> NoReturn:
 
 
 def _without_numbers(result: Any, metric: str | None) -> Any:
-    metrics = {k: math.nan if metric in (None, k) else v for k, v in result.report.metrics.items()}
-    return dataclasses.replace(result, report=dataclasses.replace(result.report, metrics=metrics))
+    report = result.report
+    lost = {name for name in report.metrics if metric in (None, name)}
+    changed = dataclasses.replace(
+        report,
+        metrics={name: math.nan if name in lost else value for name, value in report.metrics.items()},
+        sums={name: [math.nan] * len(sums) if name in lost else sums for name, sums in report.sums.items()},
+        merged={name: math.nan if name in lost else value for name, value in report.merged.items()},
+    )
+    return dataclasses.replace(result, report=changed)

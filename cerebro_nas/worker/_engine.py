@@ -9,6 +9,7 @@ import shutil
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from cerebro_nas.worker._inherit import inherit_state
 from cerebro_nas.worker._loop import Loop
 from cerebro_nas.worker._loop import StepCount
 from cerebro_nas.worker._memory import allowed_memory_bytes
+from cerebro_nas.worker._metric_sums import metric_sums
+from cerebro_nas.worker._metric_sums import metrics_of_sums
 from cerebro_nas.worker._model import build_model
 from cerebro_nas.worker._row_order import row_order
 from cerebro_nas.worker._shard_cache import ShardCache
@@ -44,6 +47,8 @@ _RESIDENT_BYTES = 1 << 30
 _TIMED_BATCHES = 8
 # Nearly all variables are float32.
 _ITEM_BYTES = 4
+# Numbers of what metrics counted at most: as text they are less than half of the largest report.
+_MOST_SUMS = 1 << 14
 _OUT_OF_MEMORY = (tf.errors.ResourceExhaustedError, MemoryError)
 
 
@@ -102,6 +107,7 @@ class Engine:
         self._compiled: OrderedDict[str, _Compiled] = OrderedDict()
         self._steps = StepCount()
         self._marks = 0
+        self._valid_shards = sum(shard.split == "valid" for shard in search.shards)
 
     @property
     def progress(self) -> int:
@@ -139,7 +145,14 @@ class Engine:
         """Compiled models that are kept."""
         return len(self._compiled)
 
-    def run(self, unit: Unit, spec: CandidateSpec, generation: int, fetch: Callable[[], bytes]) -> UnitResult:
+    def run(
+        self,
+        unit: Unit,
+        spec: CandidateSpec,
+        generation: int,
+        fetch: Callable[[], bytes],
+        sums: Mapping[str, list[float]] | None = None,
+    ) -> UnitResult:
         """Run one unit.
 
         Args:
@@ -148,6 +161,7 @@ class Engine:
             generation: train units in the state to start from; 0: initial weights from `spec.seed`, and then those
                 of its parent, where layers match.
             fetch: returns the state of `generation`, or that of the parent; called only if it is needed.
+            sums: of an epoch's last evaluation: what metrics counted on the other validation shards.
 
         Raises:
             CandidateError: the candidate is to blame (`nan_loss`, `oom`, `build_error`).
@@ -158,7 +172,7 @@ class Engine:
                 f"The engine runs units with a shard. Received: unit={unit}. Run function trials elsewhere."
             )
         try:
-            return self._run(unit, spec, generation, fetch)
+            return self._run(unit, spec, generation, fetch, sums or {})
         except _OUT_OF_MEMORY as error:
             self._forget(spec)
             raise CandidateError("oom", f"The candidate does not fit into memory: {_brief(error)}") from error
@@ -169,7 +183,14 @@ class Engine:
         self._shards = ShardCache(self._search, self._scratch, 0)
         shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def _run(self, unit: Unit, spec: CandidateSpec, generation: int, fetch: Callable[[], bytes]) -> UnitResult:
+    def _run(
+        self,
+        unit: Unit,
+        spec: CandidateSpec,
+        generation: int,
+        fetch: Callable[[], bytes],
+        sums: Mapping[str, list[float]],
+    ) -> UnitResult:
         clock = _Clock(self._mark)
         split, index = unit.shard.split, unit.shard.index  # type: ignore[union-attr]
         tensors = self._shards.load(split, index)
@@ -186,6 +207,7 @@ class Engine:
         try:
             size = spec.batch_size or self._search.batch_size
             metrics = self._loop(compiled.loop, unit, tensors, resident, size)
+            counted, merged = self._over_shards(compiled.model, unit, sums)
         except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
             # Shapes that do not fit, a loss that cannot take these targets: no other worker would fare better.
             raise CandidateError("error", f"A step of the candidate failed: {_brief(error)}") from error
@@ -204,7 +226,8 @@ class Engine:
             detail["row_s"] = row
         if inherited is not None:
             detail["inherited_share"] = inherited
-        return UnitResult(UnitReport(tensors.rows, metrics, clock.total, busy, detail), state, generation)
+        report = UnitReport(tensors.rows, metrics, clock.total, busy, detail, counted, merged)
+        return UnitResult(report, state, generation)
 
     # --- models -------------------------------------------------------------------------------------------------------
 
@@ -303,6 +326,18 @@ class Engine:
             loop.test(inputs, targets, size)
             self._mark()
         return loop.metrics()
+
+    def _over_shards(
+        self, model: keras.Model, unit: Unit, sums: Mapping[str, list[float]]
+    ) -> tuple[dict[str, list[float]], dict[str, float]]:
+        """After an evaluation: what metrics counted, for the driver; or, given the others' `sums`, what follows."""
+        if unit.phase != "evaluate" or self._valid_shards < 2:
+            return {}, {}
+        counted = metric_sums(model, _MOST_SUMS)
+        if not sums:
+            return {name: values.tolist() for name, values in counted.items()}, {}
+        whole = {name: values + np.asarray(sums[name]) for name, values in counted.items() if name in sums}
+        return {}, metrics_of_sums(model, whole)
 
     def _row_seconds(self, loop: Loop, tensors: Tensors, size: int) -> float:
         """Seconds that a row takes in an evaluation whose graph is traced already; some batches will do."""

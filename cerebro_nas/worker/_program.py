@@ -364,7 +364,8 @@ class _Worker:
         unit = message.unit
         self._hooks.before_unit(unit)
         with self._hooks.during(unit, lambda: int(getattr(self._engine, "progress", 0))):
-            result = self._engine.run(unit, message.spec, message.state.generation, lambda: self._fetch(message))
+            state = message.state.generation
+            result = self._engine.run(unit, message.spec, state, lambda: self._fetch(message), message.sums)
         result = self._hooks.after_unit(unit, result)
         if result.state is not None:
             self._states.put(unit.trial, result.generation, result.state)

@@ -29,6 +29,8 @@ REPORT_LIMIT = 1 << 20
 COMMAND_LIMIT = 64 << 20
 """Largest message, in bytes, that a worker accepts."""
 
+_OFTEN_EMPTY = {"sums", "merged"}
+
 T = TypeVar("T")
 
 
@@ -42,6 +44,7 @@ class RunMessage:
     Attributes:
         peer: where the worker that holds the state serves it, if that is another one.
         keep: the store must get what the unit makes.
+        sums: what metrics counted on the epoch's other validation shards, where this is the last one.
     """
 
     unit: Unit
@@ -49,6 +52,7 @@ class RunMessage:
     spec: CandidateSpec
     peer: str | None = None
     keep: bool = False
+    sums: dict[str, list[float]] = field(default_factory=dict)
     kind: Literal["run"] = "run"
 
 
@@ -298,7 +302,19 @@ class WorkerConfig:
 
 def encode(message: Any) -> bytes:
     """Turn one of the messages into bytes."""
-    return json.dumps(dataclasses.asdict(message), separators=(",", ":")).encode()
+    return json.dumps(to_plain(message), separators=(",", ":")).encode()
+
+
+def to_plain(message: Any) -> dict[str, Any]:
+    """Turn an instance of a dataclass into what JSON can hold; `from_plain` is the inverse.
+
+    What metrics counted is left out where there is nothing of it, which is so with a single validation shard.
+    """
+    return dataclasses.asdict(message, dict_factory=_present)
+
+
+def _present(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in fields if value != {} or name not in _OFTEN_EMPTY}
 
 
 def decode(kind: type[T], data: bytes, limit: int) -> T:

@@ -17,6 +17,8 @@ from cerebro_nas.worker import CandidateSpec
 from cerebro_nas.worker import SearchSpec
 from cerebro_nas.worker._errors import UnusableStateError
 
+Sums = dict[str, list[float]]
+
 
 @dataclass(frozen=True)
 class Result:
@@ -56,7 +58,9 @@ class Engine:
             raise StoreError(f"There is no shard {index} of {split}.")
         self._loaded.append(index)
 
-    def run(self, unit: Unit, spec: CandidateSpec, generation: int, fetch: Callable[[], bytes]) -> Result:
+    def run(
+        self, unit: Unit, spec: CandidateSpec, generation: int, fetch: Callable[[], bytes], sums: Sums | None = None
+    ) -> Result:
         self.progress += 1
         plan = spec.optimizer
         state = fetch() if generation else b"\x07" * plan.get("bytes", 8)
@@ -83,6 +87,8 @@ class Engine:
 class SlowEngine(Engine):
     """Takes a tenth of a second for each unit."""
 
-    def run(self, unit: Unit, spec: CandidateSpec, generation: int, fetch: Callable[[], bytes]) -> Result:
+    def run(
+        self, unit: Unit, spec: CandidateSpec, generation: int, fetch: Callable[[], bytes], sums: Sums | None = None
+    ) -> Result:
         time.sleep(0.1)
-        return super().run(unit, spec, generation, fetch)
+        return super().run(unit, spec, generation, fetch, sums)

@@ -18,6 +18,8 @@ from cerebro_nas.worker import SearchSpec
 _PAID_SECONDS = 10.0
 """What a unit says it took: so much that storing every state is within what checkpoints may cost."""
 
+Sums = dict[str, list[float]]
+
 
 @dataclass(frozen=True)
 class Result:
@@ -35,7 +37,9 @@ class Engine:
     def preload(self, split: str, index: int) -> None:
         """Nothing to load."""
 
-    def run(self, unit: Unit, spec: CandidateSpec, generation: int, fetch: Callable[[], bytes]) -> Result:
+    def run(
+        self, unit: Unit, spec: CandidateSpec, generation: int, fetch: Callable[[], bytes], sums: Sums | None = None
+    ) -> Result:
         state = fetch() if generation else spec.seed.to_bytes(8, "big")
         time.sleep(spec.optimizer["seconds"])
         self.progress += 1
