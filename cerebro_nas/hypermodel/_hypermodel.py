@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from cerebro_nas.backend import Backend
+    from cerebro_nas.search import FitArguments
     from cerebro_nas.storage import Store
 
 _CONSTRUCTOR = ("project_name", "max_trials", "directory", "objective", "tuner", "overwrite", "max_model_size", "seed")
@@ -294,6 +295,10 @@ class HyperHyperModel(Searching):
                 backend.launch()
             self._prepare(data, arguments, claim.session)
             return self._search(claim, arguments, rules, logdirs, verbose)
+
+    def _check(self, verbose: Any, arguments: FitArguments) -> None:
+        super()._check(verbose, arguments)
+        self._space.check_own()
 
     def _rows(self, df: Any, x: Any, y: Any, validation_data: Any, sample_weight: Any) -> tuple[Any, Any]:
         """The rows to search on, with the columns that are said of them, and the shapes of their tensors."""

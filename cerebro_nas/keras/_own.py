@@ -11,26 +11,14 @@ import keras
 import tensorflow as tf
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.search_space import is_registered
+from cerebro_nas.search_space import must_be_registered
 from cerebro_nas.worker import find_transformation
 
 if TYPE_CHECKING:
     from cerebro_nas.worker import ColumnSpec
 
 _ROWS = 3
-
-
-def is_registered(item: Any) -> bool:
-    """Whether Keras knows this object by a name that other processes can look up."""
-    return any(known is item for known in keras.saving.get_custom_objects().values())
-
-
-def must_be_registered(argument: str, received: str) -> str:
-    """A message for an argument that is given something which is not."""
-    return (
-        f"`{argument}` must be registered with Keras in a module that workers can import. "
-        f"Received: {argument}={received}. Put `@keras.saving.register_keras_serializable(package=...)` before the "
-        "definition, in a file beside the script, and import it from there."
-    )
 
 
 def check_registered(custom_objects: Any) -> None:

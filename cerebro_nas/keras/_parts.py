@@ -14,8 +14,8 @@ from typing import Literal
 import keras
 
 from cerebro_nas.errors import ConfigError
-from cerebro_nas.keras._own import is_registered
-from cerebro_nas.keras._own import must_be_registered
+from cerebro_nas.search_space import check_own
+from cerebro_nas.search_space import is_keras_function
 
 Family = Literal["categorical", "binary", "logits", "values"]
 """What a loss takes: one-hot vectors; a probability; the same, given as logit; numbers as they are."""
@@ -196,15 +196,8 @@ def _metric(given: Any) -> Any:
 def _plain(argument: str, given: Any, found: Any, serialise: Callable[[Any], Any]) -> Any:
     if isinstance(given, str):
         return given
-    if not hasattr(found, "__name__"):
-        return serialise(found)
-    name = str(found.__name__)
-    # Keras would look up a function of this name, whichever it finds.
-    if found in (getattr(keras.losses, name, None), getattr(keras.metrics, name, None)):
-        return name
-    if not is_registered(found):
-        raise ConfigError(must_be_registered(argument, f"{name}, a function that is neither Keras' nor registered"))
-    return serialise(found)
+    check_own(argument, found)
+    return str(found.__name__) if is_keras_function(found) else serialise(found)
 
 
 def _kept(config: Mapping[str, Any]) -> dict[str, Any]:

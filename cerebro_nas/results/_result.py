@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from cerebro_nas.hopper import Utilisation
     from cerebro_nas.results._bundle import ModelSource
 
+# The end of a message, behind a stack trace perhaps, says most.
+_REASON_CHARACTERS = 400
+
 
 class ModelSelectionResult:
     """What `HyperHyperModel.fit` returns. Models are loaded from the store when they are asked for, one at a time.
@@ -134,9 +137,18 @@ class ModelSelectionResult:
         if not scored and not none_ok:
             raise SearchAborted(
                 f"No trial of this search gave a finite {self._objective!r}, so there is no best model. "
-                "Look at `leaderboard()` for the reason of each trial."
+                f"{self._last_failure()}Look at `leaderboard()` for the reason of each trial."
             )
         return [record for _, _, record in sorted(scored, key=lambda item: item[:2])]
+
+    def _last_failure(self) -> str:
+        for entry in reversed(self.schedule_log):
+            if entry.outcome == "failed":
+                words = " ".join(str(entry.detail.get("message") or entry.detail.get("reason") or "").split())
+                return (
+                    f"The last failure, of trial {entry.unit.trial!r}: {words[-_REASON_CHARACTERS:]}. " if words else ""
+                )
+        return ""
 
     def _model(self, record: TrialRecord) -> TrialModel:
         epoch = record.best_epoch(self._objective, self._direction)

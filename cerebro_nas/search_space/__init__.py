@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from cerebro_nas.search_space._adapter import fresh_session
     from cerebro_nas.search_space._built import architecture_text
     from cerebro_nas.search_space._built import check_size
-    from cerebro_nas.search_space._built import refuse_objects_of_main
     from cerebro_nas.search_space._flops import count_flops
+    from cerebro_nas.search_space._own import check_own
+    from cerebro_nas.search_space._own import is_keras_function
+    from cerebro_nas.search_space._own import is_registered
+    from cerebro_nas.search_space._own import must_be_registered
+    from cerebro_nas.search_space._own import refuse_objects_of_main
     from cerebro_nas.search_space._space import SearchSpace
 
 __all__ = [
@@ -31,10 +35,14 @@ __all__ = [
     "NamedColumns",
     "SearchSpace",
     "architecture_text",
+    "check_own",
     "check_size",
     "count_flops",
     "fresh_session",
     "groups_in_order",
+    "is_keras_function",
+    "is_registered",
+    "must_be_registered",
     "named_columns",
     "refuse_objects_of_main",
 ]
@@ -43,10 +51,14 @@ _HOMES = {
     "Adapter": "_adapted",
     "SearchSpace": "_space",
     "architecture_text": "_built",
+    "check_own": "_own",
     "check_size": "_built",
     "count_flops": "_flops",
     "fresh_session": "_adapter",
-    "refuse_objects_of_main": "_built",
+    "is_keras_function": "_own",
+    "is_registered": "_own",
+    "must_be_registered": "_own",
+    "refuse_objects_of_main": "_own",
 }
 
 

@@ -10,8 +10,6 @@ from typing import Any
 import keras
 
 from cerebro_nas.errors import BuildError
-from cerebro_nas.errors import ConfigError
-from cerebro_nas.worker import main_objects
 
 
 def architecture_text(model: keras.Model) -> str:
@@ -57,19 +55,7 @@ def serialised(item: Any, serialise: Callable[[Any], Any]) -> Any:
     return serialise(item)
 
 
-def refuse_objects_of_main(text: str) -> None:
-    """Refuse what the script itself has registered with Keras: workers and executors could not import it.
-
-    Args:
-        text: JSON of a model, losses or metrics.
-
-    Raises:
-        ConfigError: there is such a loss, metric or layer in it.
-    """
-    used = sorted(name for name in main_objects() if json.dumps(name) in text)
-    if used:
-        raise ConfigError(
-            "Losses, metrics and layers of your own must be in a module that workers can import. "
-            f"Received: {', '.join(used)}, defined in the script or notebook itself. Move the definition, with "
-            "`keras.saving.register_keras_serializable`, to a file beside it, and import that."
-        )
+def metric_name(metric: Any) -> str:
+    """What Keras calls a metric in what it reports."""
+    # Of a function it is the function's, of a name that name, whatever else the metric is called.
+    return metric if isinstance(metric, str) else str(getattr(metric, "name", getattr(metric, "__name__", metric)))

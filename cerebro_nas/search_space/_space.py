@@ -19,7 +19,7 @@ from cerebro_nas.search_space import _io
 from cerebro_nas.search_space._adapted import Adapter
 from cerebro_nas.search_space._built import architecture_text
 from cerebro_nas.search_space._built import check_size
-from cerebro_nas.search_space._built import refuse_objects_of_main
+from cerebro_nas.search_space._built import metric_name
 from cerebro_nas.search_space._built import serialised
 from cerebro_nas.search_space._class_weights import with_class_weights
 from cerebro_nas.search_space._columns import InputInfo
@@ -32,6 +32,8 @@ from cerebro_nas.search_space._flops import count_flops
 from cerebro_nas.search_space._layout import input_info
 from cerebro_nas.search_space._layout import labels_of
 from cerebro_nas.search_space._layout import make_layout
+from cerebro_nas.search_space._own import check_parts
+from cerebro_nas.search_space._own import refuse_objects_of_main
 from cerebro_nas.worker import CandidateSpec
 from cerebro_nas.worker import ColumnSpec
 
@@ -104,8 +106,17 @@ class SearchSpace:
         names = ["loss"]
         for head in self._heads:
             prefix = f"{head.name}_" if len(self._heads) > 1 else ""
-            names += [prefix + str(getattr(metric, "name", metric)) for metric in head.metrics]
+            names += [prefix + metric_name(metric) for metric in head.metrics]
         return tuple(names)
+
+    def check_own(self) -> None:
+        """Refuse losses and metrics of the user's own that workers could not import; no data is needed.
+
+        Raises:
+            ConfigError: there is one.
+        """
+        check_parts([head.loss for head in self._heads], [head.metrics for head in self._heads])
+        refuse_objects_of_main(json.dumps([self._losses(), self._metrics()]))
 
     def configure(
         self,
@@ -143,7 +154,7 @@ class SearchSpace:
                 for head, column in zip(self._heads, prepared.labels, strict=True)
             ]
             self._targets = with_class_weights(self._targets, class_weight, known)
-        refuse_objects_of_main(json.dumps([self._losses(), self._metrics()]))
+        self.check_own()
         # The rows are those of the training split already.
         self._graph.set_fit_args(0, epochs)
         self._features = features

@@ -77,3 +77,14 @@ def test_objects_of_the_script_itself_are_refused_before_anything_is_trained(
             _model(loss, ["mse"], tmp_path).fit(x=np.zeros((40, 3), np.float32), y=np.arange(40.0), epochs=1)
     finally:
         del keras.saving.get_custom_objects()["script>loss"]
+
+
+@pytest.mark.parametrize("argument", ["loss", "metrics"])
+def test_what_is_not_registered_is_refused_before_workers_start(argument: str, tmp_path: Path) -> None:
+    def far(y: Any, p: Any) -> Any:
+        return keras.ops.mean(keras.ops.abs(y - p), axis=-1)
+
+    model = _model(far if argument == "loss" else "mse", [far] if argument == "metrics" else [], tmp_path)
+    with pytest.raises(ConfigError, match=f"`{argument}` must be registered with Keras.*{argument}=far, a function"):
+        model.fit(x=np.zeros((40, 3), np.float32), y=np.arange(40.0), epochs=1)
+    assert not (tmp_path / "store").exists()

@@ -13,6 +13,9 @@ from cerebro_nas.errors import ConfigError
 from cerebro_nas.errors import CorruptStateError
 from cerebro_nas.errors import SearchAborted
 from cerebro_nas.errors import StoreError
+from cerebro_nas.hopper import ScheduleEntry
+from cerebro_nas.hopper import Shard
+from cerebro_nas.hopper import Unit
 from cerebro_nas.hopper import Utilisation
 from cerebro_nas.results import ModelSelectionResult
 from cerebro_nas.results import ModelSource
@@ -179,6 +182,23 @@ def test_a_search_without_any_success() -> None:
     assert repr(result) == "ModelSelectionResult(2 trials, no trial succeeded)"
     with pytest.raises(SearchAborted):
         next(result.get_all_models())
+
+
+def test_why_there_was_no_success_is_told_by_the_last_failure() -> None:
+    def entry(trial: str, outcome: Any, **detail: str) -> ScheduleEntry:
+        return ScheduleEntry("w0", Unit(trial, "train", 0, Shard("train", 0)), 0.0, 1.0, 1.0, outcome, dict(detail))
+
+    result = _result((_record("a", [], "FAILED"), _record("b", [], "FAILED")))
+    result.schedule_log = (
+        entry("a", "failed", reason="error", message="Traceback\nValueError: the first"),
+        entry("b", "failed", reason="error", message="Traceback " + "x" * 900 + "\nValueError: no such loss"),
+        entry("a", "lost"),
+    )
+    with pytest.raises(
+        SearchAborted, match="The last failure, of trial 'b': x+ ValueError: no such loss. Look"
+    ) as told:
+        _ = result.best_model
+    assert len(str(told.value)) < 700
 
 
 def test_words() -> None:
