@@ -27,6 +27,11 @@ class Fitted:
             raise ConfigError("There is no model yet. Call `fit` first.")
         return self._result
 
+    @property
+    def has_result(self) -> bool:
+        """Whether there is a `result`."""
+        return self._result is not None
+
     def _by_input(self, x: Any) -> Any:
         """A list in the order of the inputs of what may be a dict by their names."""
         return x

@@ -86,6 +86,14 @@ class Searching(Fitted):
             return f"{given}/{self.project_name}"
         return self._bound("directory").store.runs_url(self.project_name)
 
+    @property
+    def label_rows(self) -> tuple[tuple[tuple[int, ...], tuple[Any, ...]], ...]:
+        """Per head, the shape of a row of its labels and their classes, in the data that was prepared last."""
+        if self._prepared is None:
+            raise ConfigError("There is no prepared data yet. Call `fit` (or `sys_setup`) first.")
+        statistics = self._prepared.statistics
+        return tuple((column.shape, tuple(statistics[column.name].classes)) for column in self._prepared.labels)
+
     def _by_input(self, x: Any) -> Any:
         return in_order(x, [info.name for info in self._space.inputs], "x") if isinstance(x, Mapping) else x
 

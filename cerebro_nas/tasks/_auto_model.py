@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,7 +116,7 @@ class AutoModel:
         self.seed = seed
         self._directory = directory
         self._resources: dict[str, Any] = {}
-        self._labels: list[Labels] | None = None
+        self._labels: list[Labels] = []
         self._found: ModelSelectionResult | None = None
         self._bind()
 
@@ -245,15 +247,15 @@ class AutoModel:
         course = Course.of(epochs, callbacks, validation_data is None, self._choice.max_epochs)
         feed = self._spark_feed if is_spark(x) else self._array_feed
         data = feed(x, y, validation_split, validation_data)
-        self._found = None
-        found = self._model.fit(
-            batch_size=batch_size,
-            epochs=course.epochs,
-            callbacks=list(course.callbacks),
-            verbose=verbose,
-            **data,
-            **extra,
-        )
+        with self._replacing(None if is_spark(x) else y):
+            found = self._model.fit(
+                batch_size=batch_size,
+                epochs=course.epochs,
+                callbacks=list(course.callbacks),
+                verbose=verbose,
+                **data,
+                **extra,
+            )
         if not course.refits:
             return history_of(found.get_history())
         again = refit(
@@ -290,8 +292,6 @@ class AutoModel:
         if is_spark(x):
             return self._model.predict(x, batch_size)
         found = self._model.predict(self._rows(x), batch_size)
-        if self._labels is None:
-            return found
         several = found if len(self._heads) > 1 else [found]
         return single([labels.show(part) for labels, part in zip(self._labels, several, strict=True)])
 
@@ -345,6 +345,28 @@ class AutoModel:
     def _head_names(self) -> list[str]:
         return [head.name for head in self._heads]
 
+    @contextlib.contextmanager
+    def _replacing(self, y: Any) -> Iterator[None]:
+        """While a search runs: what is known of the result before stays, unless there comes another one.
+
+        Args:
+            y: labels that were given as arrays; None: columns of a DataFrame.
+        """
+        before = self._model.result if self._model.has_result else None
+        try:
+            yield
+        finally:
+            # Even of a search that was interrupted; one that was refused leaves the model of the one before.
+            after = self._model.result if self._model.has_result else None
+            if after is not before:
+                self._found, self._labels = None, [] if after is None else self._labels_of(y)
+
+    def _labels_of(self, y: Any) -> list[Labels]:
+        if y is not None:
+            tables = checked(y, self._head_names, "y")
+            return [Labels.of(head, table) for head, table in zip(self._heads, tables, strict=True)]
+        return [Labels.of_column(head, *found) for head, found in zip(self._heads, self._model.label_rows, strict=True)]
+
     def _rows(self, x: Any) -> Any:
         """Arrays and frames to predict on, as the model takes them."""
         tables = checked(x, self._input_names, "x")
@@ -364,7 +386,6 @@ class AutoModel:
     def _array_feed(self, x: Any, y: Any, validation_split: float, validation_data: Any) -> dict[str, Any]:
         inputs, labels = checked(x, self._input_names, "x"), checked(y, self._head_names, "y")
         check_lengths(inputs, labels)
-        self._labels = [Labels.of(head, part) for head, part in zip(self._heads, labels, strict=True)]
         if validation_data is None:
             _check_fraction(validation_split)
             inputs, held_inputs = split(inputs, validation_split)
@@ -389,7 +410,6 @@ class AutoModel:
         return inputs, labels
 
     def _spark_feed(self, df: Any, y: Any, validation_split: float, validation_data: Any) -> dict[str, Any]:
-        self._labels = None
         validation: Any = validation_split
         if validation_data is not None:
             if not is_spark(validation_data):

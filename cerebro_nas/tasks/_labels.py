@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from typing import Literal
@@ -39,6 +40,24 @@ class Labels:
             return cls("zero_one")
         return cls("names", dtype=labels.dtype.str)
 
+    @classmethod
+    def of_column(cls, head: Any, shape: tuple[int, ...], classes: Sequence[Any]) -> Labels:
+        """Likewise, of a head that was trained on a column of a DataFrame.
+
+        Args:
+            head: it.
+            shape: of a row of the column.
+            classes: labels in it, if they are scalars.
+        """
+        if not hasattr(head, "multi_label"):
+            return cls("numbers")
+        if shape:
+            width = int(np.prod(shape))
+            # A vector of one number has the probability of it.
+            return cls("multi_label" if head.multi_label or width == 1 else "one_hot", width)
+        # Booleans are numbers here, texts are none.
+        return cls("zero_one" if list(classes) == [0, 1] else "names")
+
     def show(self, found: NDArray[Any]) -> NDArray[Any]:
         """Turn n labels into what AutoKeras would return."""
         if self.kind == "names":
@@ -48,7 +67,7 @@ class Labels:
         if self.kind == "zero_one":
             return found.astype(np.float32).reshape(-1, 1)
         if self.kind == "multi_label":
-            return (found > 0.5).astype(np.float32)
+            return (found.reshape(len(found), -1) > 0.5).astype(np.float32)
         if self.kind == "one_hot":
             positions = found.argmax(axis=-1) if found.ndim > 1 else found.astype(int)
             rows: NDArray[Any] = np.eye(self.width)[positions]

@@ -13,10 +13,12 @@ import keras_tuner
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
 import cerebro_nas as ak
 from cerebro_nas.backend import LocalBackend
 from cerebro_nas.backend import SimulatedBackend
+from cerebro_nas.errors import CerebroNasError
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.testing import SimulatedCrash
 from cerebro_nas.testing import crash_after
@@ -224,6 +226,52 @@ def test_nothing_can_be_predicted_before_fit(make: Make) -> None:
             getattr(make(), method)(*arguments)
     with pytest.raises(ConfigError, match="Call `fit`"):
         _ = make().tuner
+
+
+class _Searched:
+    """What has become of a search, in place of a model."""
+
+    def __init__(self, predicted: NDArray[Any]) -> None:
+        self.predicted = predicted
+        self.best_model = self
+
+    def predict(self, x: Any, batch_size: int) -> Any:
+        return self.predicted
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"x": X, "y": np.eye(2)[(Y > 0).astype(int)], "validation_split": 1.5},
+        {"x": X, "y": (Y > 0).astype(int), "epochs": 0},
+        {"x": X[:, :3], "y": (Y > 0).astype(int), "class_weight": {"nothing": 1}},
+    ],
+    ids=["before it is read", "before it is prepared", "after that"],
+)
+def test_a_fit_that_is_refused_leaves_the_model_before_it(make: Make, arguments: dict[str, Any]) -> None:
+    model = make()
+    model.fit(X, WORDS, epochs=1, verbose=0)
+    before = model.result
+    model._model._keep(_Searched(np.array(["more", "less"])))  # type: ignore[arg-type]
+    with pytest.raises(CerebroNasError):
+        model.fit(**{"epochs": 1, "verbose": 0, **arguments})
+    assert model.predict(X[:2]).tolist() == [["more"], ["less"]]
+    assert model.result is before
+
+
+def test_a_search_that_was_interrupted_is_the_one_that_is_used(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make()
+    model.fit(X, WORDS, epochs=1, verbose=0)
+
+    def interrupted(**_: Any) -> None:
+        model._model._keep(_Searched(np.array([1, 0])))  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(model._model, "fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, (Y > 0).astype(int), epochs=1, verbose=0)
+    assert model.predict(X[:2]).tolist() == [[1.0], [0.0]]
+    assert model.result is model._model.result
 
 
 # --- on processes -----------------------------------------------------------------------------------------------------

@@ -96,6 +96,34 @@ def test_numbers_are_rows(shape: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(found, values.reshape(ROWS, -1))
 
 
+@pytest.mark.parametrize(
+    ("classes", "found", "shown"),
+    [
+        ((0, 1), [1, 0], [[1.0], [0.0]]),
+        ((False, True), [True, False], [[1.0], [0.0]]),
+        (("0", "1"), ["1", "0"], [["1"], ["0"]]),
+        ((0, 1, 2), [2, 0], [["2"], ["0"]]),
+        ((-1, 1), [-1, 1], [["-1"], ["1"]]),
+    ],
+)
+def test_labels_of_a_column_look_as_those_of_an_array(classes: Any, found: Any, shown: Any) -> None:
+    head = ak.ClassificationHead()
+    columns, arrays = Labels.of_column(head, (), classes), Labels.of(head, np.array(classes))
+    for labels in (columns, arrays):
+        assert labels.show(np.array(found)).tolist() == shown
+
+
+@pytest.mark.parametrize("multi_label", [True, False])
+def test_encoded_labels_of_a_column_look_as_those_of_an_array(multi_label: bool) -> None:
+    head = ak.ClassificationHead(multi_label=multi_label)
+    assert Labels.of_column(head, (3,), (0, 1, 2)) == Labels.of(head, np.eye(3))
+
+
+def test_other_labels_of_a_column() -> None:
+    assert Labels.of_column(ak.ClassificationHead(), (1,), ()).show(np.array([0.2, 0.7])).tolist() == [[0], [1]]
+    assert Labels.of_column(ak.RegressionHead(), (), ()).show(np.array([2.0, 3.0])).tolist() == [[2], [3]]
+
+
 def test_names_are_never_cut_to_the_length_of_the_training_rows() -> None:
     shown = Labels.of(ak.ClassificationHead(), np.array(["cat", "dog"])).show(np.array(["horse", "cat"]))
     assert shown.tolist() == [["horse"], ["cat"]]

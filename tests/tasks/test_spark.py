@@ -84,4 +84,6 @@ def test_predictions_come_as_a_dataframe(make: Make, df: DataFrame) -> None:
     assert loss > 0
     assert 0 <= accuracy <= 1
     # The labels as they stand in the data, and an array of them for arrays.
-    assert set(model.predict(np.zeros((3, 4)), verbose=0).ravel()) <= {"up", "down"}
+    shown = model.predict(np.zeros((3, 4)), verbose=0)
+    assert shown.shape == (3, 1)
+    assert set(shown.ravel()) <= {"up", "down"}
