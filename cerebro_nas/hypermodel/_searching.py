@@ -87,6 +87,11 @@ class Searching(Fitted):
         return self._bound("directory").store.runs_url(self.project_name)
 
     @property
+    def metric_names(self) -> tuple[str, ...]:
+        """What candidates report, as Keras names it and in its order, without the `val_` variants."""
+        return self._space.metric_names
+
+    @property
     def label_rows(self) -> tuple[tuple[tuple[int, ...], tuple[Any, ...]], ...]:
         """Per head, the shape of a row of its labels and their classes, in the data that was prepared last."""
         if self._prepared is None:

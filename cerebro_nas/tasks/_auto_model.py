@@ -378,7 +378,7 @@ class AutoModel:
             return 0, 0, ""
         if len(self._heads) == 1:
             # In the order in which they were given.
-            names = [str(getattr(given, "name", given)) for given in self._heads[0].metrics]
+            names = self._model.metric_names
             return 2, names.index(metric) if metric in names else len(names), metric
         losses = [f"{name}_loss" for name in self._head_names]
         return (1, losses.index(metric), "") if metric in losses else (2, 0, metric)

@@ -324,6 +324,19 @@ def test_that_order_is_the_one_of_keras_itself(count: int, tmp_path: Path) -> No
     assert [named[name] for name in sorted(named, key=ours._place)] == expected
 
 
+def test_metrics_may_be_functions_aliases_and_objects(tmp_path: Path) -> None:
+    # Each kind of name comes behind one that the alphabet has later.
+    metrics = [keras.metrics.mean_squared_error, "mae", keras.metrics.MeanAbsoluteError(name="error"), "MAPE"]
+    node, entry = ak.Input(), keras.Input((4,))
+    ours = ak.AutoModel(node, ak.RegressionHead(metrics=metrics)(node), directory=tmp_path)
+    model = keras.Model(entry, keras.layers.Dense(1)(entry))
+    model.compile(loss="mean_squared_logarithmic_error", metrics=metrics)
+    expected = model.evaluate(X, Y, verbose=0)
+    named = model.evaluate(X, Y, verbose=0, return_dict=True)
+    assert [named[name] for name in sorted(named, key=ours._place)] == expected
+    assert sorted(named, key=ours._place) == ["loss", "mean_squared_error", "mae", "error", "MAPE"]
+
+
 def test_the_model_has_been_trained_on_all_rows(fitted: ak.AutoModel, tmp_path: Path) -> None:
     model = fitted.export_model(tmp_path / "best.keras")
     # 60 rows in batches of 16, in two or three shards of which each may end in a smaller batch.
