@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cerebro_nas.errors import CerebroNasError
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.results._bundle import assemble
 from cerebro_nas.results._inference import check_columns
@@ -106,6 +107,9 @@ def _no_numbers(error: Exception) -> ConfigError:
 def _tensor(values: Any, spec: ColumnSpec) -> NDArray[Any]:
     try:
         return to_tensor(values, spec)
+    except CerebroNasError:
+        # It says what is wrong already, though some are a ValueError too.
+        raise
     except (TypeError, ValueError) as error:
         raise _no_numbers(error) from error
 

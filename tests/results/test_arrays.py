@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.errors import DataError
 from cerebro_nas.results._arrays import model_inputs
 from cerebro_nas.results._bundle import ModelSource
 from cerebro_nas.worker import ColumnSpec
@@ -58,6 +59,12 @@ def test_texts_that_are_no_numbers_are_told(group: tuple[ColumnSpec, ...]) -> No
     table = np.array([["n/a", "b"][: len(group)]], dtype=object)
     with pytest.raises(ConfigError, match="`x` must hold numbers where training had them.*'n/a'"):
         model_inputs(table, _source(group))
+
+
+@pytest.mark.parametrize("spec", [_number("a"), TOWNS], ids=["number", "category"])
+def test_missing_values_are_told_as_such(spec: ColumnSpec) -> None:
+    with pytest.raises(DataError, match=f"^Column '{spec.name}' must hold .* 1 missing"):
+        model_inputs(pd.DataFrame({spec.name: ["1", None]}), _source((spec,)))
 
 
 @pytest.mark.parametrize("x", [pd.DataFrame({"town": ["b"]}), pd.Series(["b"]), np.array(["b"])])
