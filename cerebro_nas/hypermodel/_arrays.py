@@ -158,6 +158,7 @@ def _with_validation(
     names = [info.name for info in inputs]
     x, y = in_order(x, names, "x"), in_order(y, heads, "y")
     _check_lengths([*x, *y], [*names, *heads])
+    x, y = _one_form(x, y, inputs)
     if validation_data is None:
         return x, y, None
     if not isinstance(validation_data, (list, tuple)) or len(validation_data) != 2:
@@ -167,12 +168,58 @@ def _with_validation(
         )
     x_val, y_val = in_order(validation_data[0], names, "x_val"), in_order(validation_data[1], heads, "y_val")
     _check_lengths([*x_val, *y_val], [*names, *heads])
+    x_val, y_val = _one_form(x_val, y_val, inputs)
     flags = np.repeat([False, True], [len(x[0]), len(x_val[0])])
     return (
         [_joined(*pair) for pair in zip(x, x_val, strict=True)],
         [_joined(*pair) for pair in zip(y, y_val, strict=True)],
         flags,
     )
+
+
+def _one_form(x: Sequence[Any], y: Sequence[Any], inputs: Sequence[InputInfo]) -> tuple[list[Any], list[Any]]:
+    """Arrays that say the same in the same form, so that they can be joined: (n,) for (n, 1), frames by name."""
+    tables = [
+        named_frame(info, part) if _is_frame(part) else _flat(part) if info.kind in ("text", "structured") else part
+        for info, part in zip(inputs, x, strict=True)
+    ]
+    return tables, [_flat(part) for part in y]
+
+
+def _flat(values: Any) -> Any:
+    if _is_frame(values):
+        return values.iloc[:, 0] if values.shape[1] == 1 else values
+    array = _array(values)
+    return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+
+
+def named_frame(info: InputInfo, frame: Any) -> Any:
+    """A pandas frame with the names that the user gave to the columns of an input.
+
+    Args:
+        info: the input.
+        frame: of these columns in any order, or of as many others in theirs.
+
+    Raises:
+        DataError: there are more or fewer.
+    """
+    names = info.column_names
+    if not names or set(names) <= set(map(str, frame.columns)):
+        return frame
+    _check_names(info, frame.shape[1])
+    return frame.set_axis(list(names), axis=1)
+
+
+def _check_names(info: InputInfo, count: int) -> None:
+    if info.column_names and len(info.column_names) != count:
+        raise DataError(
+            f"`column_names` must name each of the {count} columns of {info.name!r}. "
+            f"Received: column_names={list(info.column_names)}. Name them all."
+        )
+
+
+def _is_frame(values: Any) -> bool:
+    return hasattr(values, "columns") and hasattr(values, "iloc")
 
 
 def _check_lengths(arrays: Sequence[Any], names: Sequence[str]) -> None:
@@ -191,7 +238,7 @@ def _check_lengths(arrays: Sequence[Any], names: Sequence[str]) -> None:
 
 
 def _joined(first: Any, second: Any) -> Any:
-    if hasattr(first, "columns") and hasattr(first, "iloc"):
+    if _is_frame(first):
         if not hasattr(second, "columns") or set(first.columns) != set(second.columns):
             raise DataError(
                 f"`validation_data` must have the columns of the training rows, {list(first.columns)[:20]}. "
@@ -224,7 +271,8 @@ class _Table:
         return pa.table(self._columns)
 
     def add_input(self, info: InputInfo, values: Any) -> tuple[str, ...]:
-        if hasattr(values, "columns") and hasattr(values, "iloc"):
+        if _is_frame(values):
+            _check_names(info, values.shape[1])
             if len(set(map(str, values.columns))) < len(values.columns):
                 raise DataError(
                     "`x` must have columns of different names. "
@@ -236,8 +284,6 @@ class _Table:
         array = _array(values)
         if info.kind == "structured":
             return self._add_structured(info, array)
-        if info.kind == "text" and array.ndim == 2 and array.shape[1] == 1:
-            array = array[:, 0]
         return (self.add(info.name, array),)
 
     def _add_files(self, name: str, values: Any) -> str:
@@ -248,10 +294,7 @@ class _Table:
         return name
 
     def add_label(self, name: str, values: Any) -> str:
-        array = _array(values)
-        if array.ndim == 2 and array.shape[1] == 1:
-            array = array[:, 0]
-        return self.add(name, array)
+        return self.add(name, _array(values))
 
     def add(self, name: str, values: NDArray[Any], owner: str = "") -> str:
         if name in self._columns:
@@ -268,12 +311,8 @@ class _Table:
             raise DataError(
                 f"`x` must be a table of two dimensions for {info.name!r}. Received: shape {array.shape}. Reshape it."
             )
+        _check_names(info, array.shape[1])
         names = info.column_names or tuple(f"{info.name}_{number}" for number in range(array.shape[1]))
-        if len(names) != array.shape[1]:
-            raise DataError(
-                f"`column_names` must name each of the {array.shape[1]} columns of {info.name!r}. "
-                f"Received: column_names={list(names)}. Name them all."
-            )
         columns = [
             # "01" is another category than "1".
             array[:, number] if name in info.categorical else _narrowed(array[:, number])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -12,6 +13,7 @@ from cerebro_nas import search
 from cerebro_nas.errors import CerebroNasError
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.hypermodel._arrays import in_order
+from cerebro_nas.hypermodel._arrays import named_frame
 from cerebro_nas.hypermodel._checks import check_oracle
 from cerebro_nas.hypermodel._checks import is_oracle
 from cerebro_nas.hypermodel._checks import max_trials_of
@@ -26,9 +28,11 @@ if TYPE_CHECKING:
     from cerebro_nas.results import ModelSelectionResult
     from cerebro_nas.search import FitArguments
     from cerebro_nas.search import SearchPlan
+    from cerebro_nas.search_space import InputInfo
     from cerebro_nas.search_space import Layout
     from cerebro_nas.search_space import SearchSpace
     from cerebro_nas.tuners import Tuner
+    from cerebro_nas.worker import ColumnSpec
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -100,7 +104,23 @@ class Searching(Fitted):
         return tuple((column.shape, tuple(statistics[column.name].classes)) for column in self._prepared.labels)
 
     def _by_input(self, x: Any) -> Any:
-        return in_order(x, [info.name for info in self._space.inputs], "x") if isinstance(x, Mapping) else x
+        inputs = self._space.inputs
+        if isinstance(x, Mapping):
+            x = in_order(x, [info.name for info in inputs], "x")
+        parts = list(x) if isinstance(x, (list, tuple)) else [x]
+        if len(parts) != len(inputs) or not any(info.column_names for info in inputs):
+            return x
+        groups = self.result.best_model.source.inputs
+        found = [self._by_name(*part) for part in zip(inputs, groups, parts, strict=True)]
+        return found if isinstance(x, (list, tuple)) else found[0]
+
+    def _by_name(self, info: InputInfo, group: Sequence[ColumnSpec], rows: Any) -> Any:
+        """A frame with the names that its columns had in training; anything else as it is."""
+        # A column that another input has too got the name of its input put before it.
+        trained = {column.name.removeprefix(f"{info.name}.") for column in group}
+        # Columns of a Spark DataFrame have the names that they have there.
+        is_named = hasattr(rows, "iloc") and hasattr(rows, "columns") and trained == set(info.column_names)
+        return named_frame(info, rows) if is_named else rows
 
     def _by_head(self, y: Any) -> Any:
         return in_order(y, self._space.head_names, "y") if isinstance(y, Mapping) else y

@@ -58,7 +58,7 @@ class StructuredDataClassifier(_StructuredTask):
     """Finds a model that tells classes of rows of a table.
 
     Args:
-        column_names: names of the columns; None: those of the frame.
+        column_names: names of the columns, which those of a frame are replaced by; None: those of the frame.
         column_types: `"categorical"` or `"numerical"` by name of column; None: texts are categorical,
             numbers numerical.
         num_classes: number of classes; None: that of the data.
@@ -118,7 +118,7 @@ class StructuredDataRegressor(_StructuredTask):
     """Finds a model that tells numbers from rows of a table.
 
     Args:
-        column_names: names of the columns; None: those of the frame.
+        column_names: names of the columns, which those of a frame are replaced by; None: those of the frame.
         column_types: `"categorical"` or `"numerical"` by name of column; None: texts are categorical,
             numbers numerical.
         output_dim: numbers of a row; None: as many as in the data.

@@ -7,11 +7,15 @@ from typing import Any
 
 import autokeras as ak
 import numpy as np
+import pandas as pd
 import pytest
 
 from cerebro_nas import HyperHyperModel
 from cerebro_nas.backend import LocalBackend
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.errors import DataError
+from cerebro_nas.results import ModelSource
+from cerebro_nas.worker import ColumnSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -69,6 +73,46 @@ def test_each_input_gets_the_columns_that_its_array_became(tmp_path: Path, caplo
     later = two()
     later.fit_on_prepared_data(epochs=1)
     assert later.predict([X, X[:, :2]]).shape[0] == 60
+
+
+class _Trained:
+    """A model of one input, in place of a result, that tells what it is given."""
+
+    def __init__(self, columns: str) -> None:
+        group = tuple(ColumnSpec(name, (), "float32", "scalar") for name in columns)
+        self.best_model = self
+        self.source = ModelSource("states", (group,), (), (), 1)
+
+    def predict(self, x: Any, batch_size: int) -> Any:
+        return x
+
+
+@pytest.mark.parametrize(
+    ("trained", "given", "expected"),
+    [
+        ("pq", "ab", "pq"),
+        ("pq", "qp", "qp"),
+        ("pq", "pqr", "pqr"),
+        # Columns of a Spark DataFrame.
+        ("ab", "ab", "ab"),
+    ],
+)
+def test_frames_to_predict_on_may_have_the_names_that_those_of_training_had(
+    trained: str, given: str, expected: str
+) -> None:
+    model = HyperHyperModel(ak.StructuredDataInput(column_names=["p", "q"], name="x"), ak.RegressionHead())
+    model._keep(_Trained(trained))  # type: ignore[arg-type]
+    frame = pd.DataFrame(np.zeros((2, len(given))), columns=[*given])
+    assert [*model.predict(frame).columns] == [*expected]
+    assert [*model.predict({"x": frame})[0].columns] == [*expected]
+    assert model.predict(X) is X
+
+
+def test_frames_to_predict_on_have_as_many_columns() -> None:
+    model = HyperHyperModel(ak.StructuredDataInput(column_names=["p", "q"]), ak.RegressionHead())
+    model._keep(_Trained("pq"))  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"`column_names` must name each of the 1 columns.*\['p', 'q'\]"):
+        model.predict(pd.DataFrame({"a": [1]}))
 
 
 @pytest.mark.case(32)

@@ -111,6 +111,47 @@ def test_names_must_be_as_many_as_columns() -> None:
         rows_of_arrays(np.zeros((N, 3)), Y, [InputInfo("table", "structured", ("p",))], ["head"])
 
 
+NAMED = InputInfo("table", "structured", ("p", "q"), ("p",))
+
+
+def test_a_frame_has_the_names_that_were_given_to_its_columns() -> None:
+    frame = pd.DataFrame({"a": ["01"] * N, "b": range(N)})
+    found = rows_of_arrays(frame, Y, [NAMED], ["head"], (frame.rename(columns={"a": "p", "b": "q"})[:2], Y[:2]))
+    assert found.features == (("p", "q"),)
+    assert _values(found, "p") == ["01"] * (N + 2)
+    # By name where it has them.
+    turned = rows_of_arrays(pd.DataFrame({"q": range(N), "p": ["x"] * N}), Y, [NAMED], ["head"])
+    assert _values(turned, "p") == ["x"] * N
+
+
+@pytest.mark.parametrize("columns", ["abc", "a", "pqr"])
+def test_names_must_be_as_many_as_columns_of_a_frame(columns: str) -> None:
+    with pytest.raises(DataError, match=rf"`column_names` must name each of the {len(columns)} columns of 'table'"):
+        rows_of_arrays(pd.DataFrame(np.zeros((N, len(columns))), columns=[*columns]), Y, [NAMED], ["head"])
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (Y.reshape(-1, 1), Y[:2]),
+        (Y, Y[:2].reshape(-1, 1)),
+        (pd.DataFrame({"y": Y}), pd.Series(Y[:2])),
+        (pd.Series(Y), [[0], [1]]),
+    ],
+)
+def test_labels_to_validate_on_may_have_an_axis_of_one(first: Any, second: Any) -> None:
+    found = rows_of_arrays(np.zeros((N, 2)), first, [IMAGE], ["head"], (np.zeros((2, 2)), second))
+    assert _kinds(found)["head"] == "number"
+    assert _values(found, "head") == [*Y.tolist(), 0, 1]
+
+
+@pytest.mark.parametrize("info", [TEXT, TABLE])
+def test_so_may_texts_and_tables(info: InputInfo) -> None:
+    words = np.array(["a b"] * N)
+    found = rows_of_arrays(words, Y, [info], ["head"], (words[:2].reshape(-1, 1), Y[:2]))
+    assert _values(found, found.features[0][0]) == ["a b"] * (N + 2)
+
+
 def _values(found: Any, name: str) -> list[Any]:
     return list(found.rows._table[name].to_pylist())
 
