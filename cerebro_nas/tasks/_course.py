@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from cerebro_nas.errors import ConfigError
+from cerebro_nas import search
 
 # AutoKeras' own, wherever the user has given none.
 _PATIENCE, _MIN_DELTA = 10, 1e-4
@@ -49,13 +49,10 @@ class Course:
             max_epochs: epochs of a trial in the search, where the tuner was given them.
 
         Raises:
-            ConfigError: the callbacks are no list.
+            ConfigError: the callbacks are no list, or others than a search understands.
         """
-        if callbacks is not None and not isinstance(callbacks, (list, tuple)):
-            raise ConfigError(
-                f"`callbacks` must be a list. Received: callbacks={callbacks!r} (of type {type(callbacks).__name__}). "
-                "Put it into a list."
-            )
+        # Now, as a message should name those that the user gave and no other.
+        search.split_callbacks(callbacks)
         given = tuple(callbacks or ())
         stops = any(isinstance(callback, keras.callbacks.EarlyStopping) for callback in given)
         added = () if stops else (keras.callbacks.EarlyStopping(patience=_PATIENCE, min_delta=_MIN_DELTA),)

@@ -62,6 +62,12 @@ def test_callbacks_are_a_list() -> None:
         Course.of(None, OWN, True, None)
 
 
+def test_a_message_names_the_callbacks_that_were_given() -> None:
+    given = [keras.callbacks.ModelCheckpoint("x.keras")]
+    with pytest.raises(ConfigError, match=r"Received: callbacks=\['ModelCheckpoint'\]\. Remove ModelCheckpoint"):
+        Course.of(None, given, True, None)
+
+
 def test_the_history_is_one_of_keras() -> None:
     found = history_of({"loss": [2.0, 1.0], "epochs": [1.0, 2.0]}, leave_out=("epochs",))
     assert isinstance(found, keras.callbacks.History)
