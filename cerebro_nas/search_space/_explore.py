@@ -36,7 +36,8 @@ class Explorer:
     AutoKeras registers only what the current values need. A choice is structural if another value of it may bring
     other hyperparameters: strings and booleans, other than those known to decide nothing. Repeated parts are counted
     at their maximum, because their hyperparameters carry no condition; those of AutoKeras' blocks get it here, so that
-    a tuner does not vary the width of a layer that is not there.
+    a tuner does not vary the width of a layer that is not there. AutoKeras' blocks that may normalise their input
+    begin with that.
 
     Args:
         build: builds the graph for the values that it is given; raises `BuildError`.
@@ -109,8 +110,13 @@ class Explorer:
             replaced.conditions = entry.conditions
             _check_pretrained(replaced)
             return replaced
-        if _leaf(entry.name) == "pretrained" and isinstance(entry, _HP.Boolean):
+        if not isinstance(entry, _HP.Boolean):
+            return entry
+        if _leaf(entry.name) == "pretrained":
             return _HP.Fixed(entry.name, False, conditions=entry.conditions)
+        if _leaf(entry.name) == "normalize" and self._is_known(entry.name):
+            # As AutoKeras' tasks begin, not its blocks: of columns on scales of their own little is learnt.
+            return _HP.Boolean(entry.name, default=True, conditions=entry.conditions)
         return entry
 
     def _record(self, probe: Probe) -> list[Any]:

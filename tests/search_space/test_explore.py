@@ -43,6 +43,18 @@ def test_everything_is_found_whatever_the_defaults() -> None:
     assert names == ["kind", "num_layers", "units_0", "units_1", "units_2", "y/deep", "y/depth"]
 
 
+def test_blocks_that_may_normalise_begin_with_it() -> None:
+    def build(hp: keras_tuner.HyperParameters) -> None:
+        hp.Boolean("table_block_1/normalize", default=False)
+        hp.Boolean("table_block_1/dense_block_1/use_batchnorm", default=False)
+
+    (normalize, batchnorm) = explore(build).space
+    assert (normalize.default, batchnorm.default) == (True, False)
+    assert explore(build, table_block_1__normalize=False).space[0].default is False
+    (foreign, _) = Explorer(build, None, lambda name: False).explore().space
+    assert foreign.default is False
+
+
 def test_found_entries_carry_the_conditions_of_the_graph() -> None:
     space = explore(nested, y__depth=2)
     (depth,) = (hp for hp in space.space if hp.name == "y/depth")

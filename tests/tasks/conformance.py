@@ -243,14 +243,21 @@ BLOCKS = (
             ("Embedding", "words beyond `max_features` are unknown ones, where AutoKeras' model fails"),
             ("Flatten", ""),
             ("ImageAugmentation", "per batch, within the model; `zoom_factor` does nothing in AutoKeras 3"),
-            ("ImageBlock", ""),
             ("Merge", ""),
             ("RNNBlock", ""),
             ("SpatialReduction", ""),
-            ("StructuredDataBlock", ""),
             ("TemporalReduction", ""),
             ("TextBlock", ""),
         )
+    ),
+    *(
+        Row(
+            name,
+            "different",
+            "where `normalize` is tuned, it begins as True, as in AutoKeras' task classes (in its blocks: False)",
+            "search_space/test_explore.py::test_blocks_that_may_normalise_begin_with_it",
+        )
+        for name in ("ImageBlock", "StructuredDataBlock")
     ),
     Row(
         "Normalization",
