@@ -53,7 +53,7 @@ class Fitted:
 
         Returns:
             For a DataFrame what `ModelSelectionResult.transform` returns; for arrays the predicted labels, an array
-            of n (a list of them for several heads).
+            of n (a list of them for several heads); of `multi_label=True` rows of zeros and ones.
         """
         return self.result.best_model.predict(self._by_input(x), batch_size)
 

@@ -40,7 +40,7 @@ class Names:
         if output.kind != "values":
             names += [self.probability, self.raw_prediction]
             names += [self.predicted_label] if are_texts(output) else []
-            names += [self.label_index] if _needs_index(dataset, self.label) else []
+            names += [self.label_index] if _needs_index(dataset, self.label, output) else []
         return [name for name in names if name]
 
 
@@ -83,7 +83,7 @@ def add_columns(dataset: DataFrame, found: DataFrame, output: OutputSpec, names:
         columns[names.probability] = array_to_vector(_probabilities(output))
         columns[names.raw_prediction] = array_to_vector(_logarithms(output))
         columns[names.predicted_label] = F.col(f"{OUTPUT}__prediction")
-        if _needs_index(dataset, names.label):
+        if _needs_index(dataset, names.label, output):
             columns[names.label_index] = _index(dataset, names.label, output)
     given = found.withColumns({name: column for name, column in columns.items() if name in wanted})
     if are_texts(output) and names.prediction in wanted:
@@ -99,6 +99,8 @@ def _prediction(output: OutputSpec) -> Column:
 
     if output.kind == "values" and output.width > 1:
         return array_to_vector(_numbers())
+    if output.kind == "multilabel":
+        return array_to_vector(F.col(f"{OUTPUT}__prediction"))
     if not are_texts(output):
         return F.col(f"{OUTPUT}__prediction").cast("double")
     if output.kind == "binary":
@@ -109,7 +111,7 @@ def _prediction(output: OutputSpec) -> Column:
 def _probabilities(output: OutputSpec) -> Column:
     from pyspark.sql import functions as F
 
-    return _numbers() if output.kind == "onehot" else F.array(*_elements(output))
+    return _numbers() if output.kind != "binary" else F.array(*_elements(output))
 
 
 def _logarithms(output: OutputSpec) -> Column:
@@ -127,7 +129,7 @@ def _logarithms(output: OutputSpec) -> Column:
 def _elements(output: OutputSpec) -> list[Column]:
     from pyspark.sql import functions as F
 
-    if output.kind == "onehot":
+    if output.kind != "binary":
         return [F.col(OUTPUT)[number].cast("double") for number in range(len(output.classes))]
     second = F.col(OUTPUT)[0].cast("double")
     return [F.lit(1.0) - second, second]
@@ -145,9 +147,13 @@ def _largest(column: Column) -> Column:
     return (F.array_position(column, F.array_max(column)) - 1).cast("double")
 
 
-def _needs_index(dataset: DataFrame, label: str) -> bool:
-    """Whether the label is there, and is no number: evaluators take nothing else."""
-    return label in dataset.columns and type(dataset.schema[label].dataType).__name__ not in _NUMBERS
+def _needs_index(dataset: DataFrame, label: str, output: OutputSpec) -> bool:
+    """Whether the label is there, and is no number: evaluators take nothing else. Several labels have no position."""
+    return (
+        output.kind != "multilabel"
+        and label in dataset.columns
+        and type(dataset.schema[label].dataType).__name__ not in _NUMBERS
+    )
 
 
 def _index(dataset: DataFrame, label: str, output: OutputSpec) -> Column:

@@ -35,7 +35,7 @@ class HyperHyperEstimatorModel(Model, ColumnParams, MLReadable["HyperHyperEstima
 
     * `predictionCol`, a double: the number predicted, the label where labels are numbers, or, where they are strings,
       its position in `labels` (with the labels in the column's metadata, so that `IndexToString` needs no list); of
-      several numbers to regress on, a vector.
+      several numbers to regress on, a vector; of several labels at once, a vector of zeros and ones.
     * for classes `probabilityCol`, a vector in the order of `labels`, and `rawPredictionCol`, its natural logarithm.
     * for strings `predictedLabelCol`, the label itself.
     * where the label column is there and holds no numbers, `labelIndexCol`: a double that `predictionCol` can be
@@ -52,7 +52,7 @@ class HyperHyperEstimatorModel(Model, ColumnParams, MLReadable["HyperHyperEstima
 
     @property
     def labels(self) -> list[Any]:
-        """The classes, in the order of the probabilities; empty for a regression."""
+        """The classes, in the order of the probabilities; of `multi_label=True` positions; empty for a regression."""
         return list(self._packed.output.classes)
 
     @property

@@ -38,7 +38,6 @@ STATE = "state.safetensors"
 SOURCE = "source.json"
 
 _VERSION = 1
-_KINDS = ("binary", "onehot", "values")
 _MAX_DIMENSION = 2**31
 
 
@@ -256,8 +255,9 @@ def _column(plain: Any) -> ColumnSpec:
 def _output(plain: Any) -> OutputSpec:
     found = OutputSpec(str(plain["column"]), plain["kind"], tuple(plain["classes"]), _count(plain["width"]))
     labels = all(isinstance(label, (str, int, float)) for label in found.classes)
-    wanted = {"binary": 2, "onehot": found.width, "values": 0}.get(found.kind)
-    if found.kind not in _KINDS or not labels or wanted != len(found.classes):
+    wanted = {"binary": 2, "onehot": found.width, "multilabel": found.width, "values": 0}.get(found.kind)
+    # None for a kind that there is not.
+    if not labels or wanted != len(found.classes):
         raise ValueError(f"an output is of kind {str(found.kind)[:80]!r} with {len(found.classes)} classes")
     return found
 

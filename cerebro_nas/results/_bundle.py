@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import keras
     from numpy.typing import NDArray
 
+_THRESHOLD = 0.5
+
 
 @dataclass(frozen=True)
 class OutputSpec:
@@ -29,9 +31,11 @@ class OutputSpec:
 
     Attributes:
         column: label column.
-        kind: `"binary"` (one probability, of the second class), `"onehot"` (one probability per class) or `"values"`
-            (numbers as they are).
-        classes: labels in the order of the probabilities; empty for `"values"`.
+        kind: `"binary"` (one probability, of the second class), `"onehot"` (one probability per class),
+            `"multilabel"` (one probability per label, of which a row has any number) or `"values"` (numbers as they
+            are).
+        classes: labels in the order of the probabilities, those of `"multilabel"` by their positions; empty for
+            `"values"`.
         width: numbers per row.
     """
 
@@ -41,12 +45,17 @@ class OutputSpec:
     width: int = 1
 
     def decode(self, output: NDArray[Any]) -> NDArray[Any]:
-        """Turn raw output of shape (n, ...) into n labels; `"values"` of one number become shape (n,)."""
+        """Turn raw output of shape (n, ...) into n labels.
+
+        Those of `"multilabel"` are rows of zeros and ones; `"values"` of one number become shape (n,).
+        """
         if self.kind == "binary":
-            return np.take(self.classes, (output.reshape(len(output)) > 0.5).astype(int))
+            return np.take(self.classes, (output.reshape(len(output)) > _THRESHOLD).astype(int))
         if self.kind == "onehot":
             positions: NDArray[np.intp] = output.argmax(axis=-1)
             return np.take(self.classes, positions)
+        if self.kind == "multilabel":
+            return (output > _THRESHOLD).astype(np.float32)
         return output[:, 0] if output.ndim == 2 and output.shape[1] == 1 else output
 
     def encode(self, labels: NDArray[Any]) -> NDArray[np.float32]:
@@ -56,9 +65,10 @@ class OutputSpec:
             ConfigError: a label is none of the classes.
         """
         labels = np.asarray(labels)
-        if self.kind != "values" and labels.ndim == 2 and labels.shape[1] == 1:
+        are_targets = self.kind in ("values", "multilabel")
+        if not are_targets and labels.ndim == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
-        if self.kind == "values" or labels.ndim == 2:
+        if are_targets or labels.ndim == 2:
             rows = labels.reshape(len(labels), -1)
             return rows.astype(np.float32)
         index = {label: position for position, label in enumerate(self.classes)}

@@ -321,8 +321,10 @@ def _output_type() -> DataType:
 def _label_type(output: OutputSpec) -> DataType:
     from pyspark.sql import types as T
 
+    if output.kind == "multilabel" or (output.kind == "values" and output.width > 1):
+        return T.ArrayType(T.DoubleType())
     if output.kind == "values":
-        return T.ArrayType(T.DoubleType()) if output.width > 1 else T.DoubleType()
+        return T.DoubleType()
     first = output.classes[0]
     if isinstance(first, str):
         return T.StringType()

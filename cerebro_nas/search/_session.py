@@ -302,6 +302,9 @@ def model_source(plan: SearchPlan) -> ModelSource:
         if target["kind"] == "classes":
             kind = "binary" if target["as"] == "binary" else "onehot"
             outputs.append(OutputSpec(spec.name, kind, tuple(target["classes"]), len(target["classes"])))
+        elif target.get("as") == "multilabel":
+            # Whatever the rows are: each could have one label by chance.
+            outputs.append(OutputSpec(spec.name, "multilabel", tuple(range(width)), width))
         elif classifies and width > 1 and plan.prepared.statistics[spec.name].classes:
             outputs.append(OutputSpec(spec.name, "onehot", tuple(range(width)), width))
         else:

@@ -192,7 +192,7 @@ def _configure_encoded(head: Any, settings: HeadSettings, column: ColumnSpec, pr
     _set_flags(head, labels=None, add_dimension=False, sigmoid=sigmoid)
     head.shape = (size,)
     head.loss = settings.loss or _default_loss(sigmoid)
-    return {"kind": "values"}
+    return {"kind": "values", "as": "multilabel"} if sigmoid else {"kind": "values"}
 
 
 def _configure_values(head: Any, settings: HeadSettings, column: ColumnSpec) -> dict[str, Any]:

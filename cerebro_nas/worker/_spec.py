@@ -65,7 +65,8 @@ class SearchSpec:
         targets: per model output: `{"kind": "classes", "classes": [...], "as": "onehot" | "binary"}` for scalar
             labels, mapped to their position in the sorted `classes` ("onehot": float32 of shape (k,); "binary":
             float32 of shape (1,)), or `{"kind": "values"}` for labels used as they are (one-hot vectors, numbers to
-            regress on; float32, a scalar becomes shape (1,)). Classes may have `"weights"`, one for each, by which
+            regress on; float32, a scalar becomes shape (1,)), with `"as": "multilabel"` where each number says
+            whether the row has a label. Classes may have `"weights"`, one for each, by which
             the loss of training rows is multiplied.
         seed: seed of the search; the order of rows follows from (seed, trial, epoch, shard).
         batch_size: rows per step.

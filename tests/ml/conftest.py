@@ -53,7 +53,7 @@ def make_model(tmp_path: Any) -> MakeModel:
         from cerebro_nas.worker import dump_state
 
         units = {"binary": 1, "onehot": len(classes)}.get(kind, width)
-        activation = {"binary": "sigmoid", "onehot": "softmax"}.get(kind, "linear")
+        activation = {"binary": "sigmoid", "multilabel": "sigmoid", "onehot": "softmax"}.get(kind, "linear")
         spec = _candidate(units, activation, {"binary": "binary_crossentropy"}.get(kind, "mse"))
         model = build_model(spec)
         model.set_weights(_weights(units, seed=3))

@@ -171,6 +171,25 @@ def test_several_numbers_are_a_vector(make_packed: MakePacked, spark: SparkSessi
 
 
 @pytest.mark.spark
+def test_several_labels_at_once_are_a_vector(make_packed: MakePacked, spark: SparkSession, rows: Any) -> None:
+    packed = make_packed("multilabel", (0, 1, 2), 3)
+    model = HyperHyperEstimatorModel(packed)
+    assert (model.labels, model.numClasses) == ([0, 1, 2], 3)
+    found = model.transform(_frame(spark, rows, [Vectors.dense([1.0, 0.0, 1.0])] * len(rows)))
+    # Several labels have no position among the labels.
+    assert found.columns == [*SIDE, "prediction", "probability", "rawPrediction"]
+    given = found.collect()
+    expected = packed.source.load("", "").predict(rows, verbose=0)
+    assert np.allclose([row["probability"].toArray() for row in given], expected, atol=1e-6)
+    assert np.allclose([row["rawPrediction"].toArray() for row in given], np.log(expected), atol=1e-4)
+    predicted = np.array([row["prediction"].toArray() for row in given])
+    assert predicted.tolist() == (expected > 0.5).tolist() == packed.model().predict(rows).tolist()
+    plain = packed.model().transform(_frame(spark, rows, [0.0] * len(rows)))
+    assert dict(plain.dtypes)["label__prediction"] == "array<double>"
+    assert [row["label__prediction"] for row in plain.collect()] == predicted.tolist()
+
+
+@pytest.mark.spark
 def test_names_of_columns(make_packed: MakePacked, spark: SparkSession, rows: Any) -> None:
     model = HyperHyperEstimatorModel(make_packed("onehot", TEXTS)).setFeaturesCol("the.row").setLabelCol("the.name")
     frame = _frame(spark, rows, _labels(TEXTS, len(rows))).toDF("the.row", "the.name")

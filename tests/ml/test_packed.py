@@ -30,7 +30,16 @@ MakePacked = Callable[..., Packed]
 TEXTS = ("a", "b", "c")
 
 
-@pytest.mark.parametrize(("kind", "classes", "width"), [("binary", (3, 7), 2), ("onehot", TEXTS, 3), ("values", (), 2)])
+@pytest.mark.parametrize(
+    ("kind", "classes", "width"),
+    [
+        ("binary", (3, 7), 2),
+        ("onehot", TEXTS, 3),
+        ("multilabel", (0, 1, 2), 3),
+        # Also what earlier versions saved of several labels at once.
+        ("values", (), 2),
+    ],
+)
 def test_a_model_predicts_the_same_without_its_files(
     make_model: Callable[..., TrialModel], tmp_path: Path, rows: Any, kind: str, classes: Any, width: int
 ) -> None:
@@ -108,6 +117,7 @@ def _changed(packed: Packed, change: Callable[[dict[str, Any]], object]) -> dict
         lambda plain: plain["inputs"][0][0].update(name=3),
         lambda plain: plain["inputs"][0][0].update(encoder={"kind": "run"}),
         lambda plain: plain["outputs"][0].update(kind="other"),
+        lambda plain: plain["outputs"][0].update(kind="multilabel", width=5),
         lambda plain: plain["outputs"][0].update(classes=[["a"]]),
         lambda plain: plain["outputs"][0].update(classes=["a"]),
         lambda plain: plain.update(outputs=[]),

@@ -24,6 +24,7 @@ ONEHOT = OutputSpec("label", "onehot", ("cat", "dog", "eel"), 3)
 BINARY = OutputSpec("label", "binary", (3, 7), 2)
 NUMBER = OutputSpec("label", "values", (), 1)
 PAIR = OutputSpec("label", "values", (), 2)
+SEVERAL = OutputSpec("label", "multilabel", (0, 1, 2), 3)
 
 
 def _source(*groups: tuple[ColumnSpec, ...], outputs: tuple[OutputSpec, ...] = (ONEHOT,)) -> ModelSource:
@@ -60,6 +61,15 @@ def test_numbers_are_labels_as_they_are() -> None:
     assert PAIR.decode(np.array([[1.0, 2.0]])).tolist() == [[1.0, 2.0]]
     assert NUMBER.encode(np.array([1, 2])).tolist() == [[1.0], [2.0]]
     assert PAIR.encode(np.array([[1, 2]])).dtype == np.float32
+
+
+def test_every_label_that_is_likelier_than_not_is_there() -> None:
+    assert SEVERAL.decode(np.array([[0.49, 0.5, 0.51], [0.1, 0.2, 0.3]])).tolist() == [[0, 0, 1], [0, 0, 0]]
+    single = OutputSpec("label", "multilabel", (0,), 1)
+    assert single.decode(np.array([[0.4], [0.6]])).tolist() == [[0.0], [1.0]]
+    for output, rows in ((SEVERAL, [[1.0, 0.0, 1.0]]), (single, [[1.0], [0.0]])):
+        assert output.encode(np.array(rows)).tolist() == rows
+        assert output.decode(output.encode(np.array(rows))).tolist() == rows
 
 
 def test_rows_that_are_encoded_already_stay() -> None:

@@ -39,8 +39,9 @@ def configured(node: Any, head: Any, prepared: PreparedData, **kwargs: Any) -> S
         ((0, 1, 2), (3,), {}, (3,), {"kind": "values"}, "Categorical"),
         ((0, 1), (2,), {}, (2,), {"kind": "values"}, "Categorical"),
         ((0, 1), (2,), {"num_classes": 2}, (2,), {"kind": "values"}, "Categorical"),
-        ((), (4,), {"multi_label": True}, (4,), {"kind": "values"}, "Binary"),
-        ((), (1,), {}, (1,), {"kind": "values"}, "Binary"),
+        ((), (4,), {"multi_label": True}, (4,), {"kind": "values", "as": "multilabel"}, "Binary"),
+        ((0, 1, 2), (3,), {"multi_label": True}, (3,), {"kind": "values", "as": "multilabel"}, "Binary"),
+        ((), (1,), {}, (1,), {"kind": "values", "as": "multilabel"}, "Binary"),
         ((0, 1, 2), (), {"num_classes": 3}, (3,), {"kind": "classes", "classes": [0, 1, 2], "as": "onehot"}, "Categ"),
     ],
 )
