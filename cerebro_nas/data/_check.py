@@ -111,7 +111,7 @@ def _advice(kind: str, use: str) -> str:
     if kind == "other" and use in ("tensor", "label"):
         return "; arrays must hold numbers"
     if use == "text":
-        return "; a `TextInput` takes one column of strings"
+        return "; a `TextInput` takes one column of strings, or of arrays of token numbers"
     return ""
 
 

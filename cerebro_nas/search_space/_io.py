@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cerebro_nas.data import PreparedData
 
 _BINARY = ("binary_crossentropy", "BinaryCrossentropy", "bce", "BCE")
+_BYTE = 255
 _SPARSE = "sparse_categorical_crossentropy"
 
 
@@ -62,7 +63,11 @@ def features_by_input(
             f"Argument `feature_columns` should name prepared columns ({', '.join(columns)}), at least one per input. "
             f"Received: feature_columns={[list(n) for n in names]}. Use these names."
         )
-    return tuple(tuple(columns[name] for name in group) for group in names)
+    groups = tuple(tuple(columns[name] for name in group) for group in names)
+    for node, group in zip(inputs, groups, strict=True):
+        if isinstance(node, autokeras.TextInput):
+            _check_tokens(group, prepared)
+    return groups
 
 
 def configure_input(node: Any, columns: tuple[ColumnSpec, ...], rows: int, batch_size: int) -> None:
@@ -113,6 +118,23 @@ def _check_rank(node: Any, name: str, shape: tuple[int, ...]) -> None:
         "Argument `input_shape` should give the shape of an image, (height, width) or (height, width, channels). "
         f"Received: column {name!r} with tensors of shape {shape}. Pass, for example, `input_shape={example}`."
     )
+
+
+def _check_tokens(columns: tuple[ColumnSpec, ...], prepared: PreparedData) -> None:
+    """Refuse numbers that are no positions in a vocabulary; an embedding would round them, and say nothing."""
+    for column in columns:
+        known = prepared.statistics[column.name]
+        low, high = known.minimum, known.maximum
+        if column.encoder is not None or low is None or high is None:
+            continue
+        # Whole numbers of this range are stored as bytes.
+        fractions = column.dtype.startswith("float") and (high <= _BYTE or not (low.is_integer() and high.is_integer()))
+        if low < 0 or fractions:
+            raise ConfigError(
+                "Argument `feature_columns` should give a `TextInput` a column of strings, or of arrays of token "
+                f"numbers, which are whole and not negative. Received: column {column.name!r} of numbers from {low:g} "
+                f"to {high:g}{', with fractions' if fractions else ''}. Use `Input` for other numbers."
+            )
 
 
 def _input_dtype(node: Any, columns: tuple[ColumnSpec, ...]) -> str:

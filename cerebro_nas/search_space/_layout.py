@@ -15,6 +15,8 @@ from cerebro_nas.search_space._columns import NamedColumns
 from cerebro_nas.search_space._columns import groups_in_order
 
 _KINDS = ("numerical", "categorical")
+# What may hold the numbers of words; what is in them is looked at when they have been read.
+_TOKENS = ("vector", "array", "binary", None)
 
 
 def make_layout(
@@ -102,7 +104,7 @@ def _check_types(node: Any, group: Sequence[str], kind: Callable[[str], str | No
 
 def _use(node: Any, name: str, kind: str | None) -> str:
     if isinstance(node, autokeras.TextInput):
-        return "text" if kind == "string" else "tensor"
+        return "tensor" if kind in _TOKENS else "text"
     if not isinstance(node, autokeras.StructuredDataInput):
         return "tensor"
     asked = asked_columns(node)[1].get(name)

@@ -30,6 +30,7 @@ FRAME = Frame(
             T.StructField("nested", T.ArrayType(T.ArrayType(T.FloatType()))),
             T.StructField("words", T.ArrayType(T.StringType())),
             T.StructField("label", T.StringType()),
+            T.StructField("number", T.DoubleType()),
             T.StructField("when", T.TimestampType()),
             T.StructField("held_out", T.BooleanType()),
             T.StructField("twice", T.LongType()),
@@ -107,6 +108,16 @@ def test_types_are_told_beside_names_that_are_wrong() -> None:
         "column 'twice' is in the DataFrame 2 times",
     ):
         assert text.count(part) == 1
+
+
+@pytest.mark.case(29)
+@pytest.mark.parametrize(
+    ("column", "kind"), [("number", "double"), ("held_out", "boolean"), ("words", "array<string>")]
+)
+def test_numbers_are_no_texts(column: str, kind: str) -> None:
+    message = f"'{column}' has type {kind}, which is no text; a `TextInput` takes one column of strings, or of arrays"
+    with pytest.raises(DataError, match=f"{message}(?s:.)*no column 'lable'|no column 'lable'(?s:.)*{message}"):
+        _check(feature_columns=[column], label_columns=["lable"], uses={column: "text"})
 
 
 def test_thousands_of_columns_are_looked_up_once() -> None:

@@ -76,6 +76,20 @@ def test_structured_inputs_take_the_columns_that_they_name() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("kind", "uses"),
+    [
+        *((kind, {"n": "text"}) for kind in ("string", "number", "boolean", "date", "image", "other")),
+        *((kind, {}) for kind in ("vector", "array", "binary", None)),
+    ],
+)
+def test_texts_are_strings_or_arrays_of_token_numbers(kind: str | None, uses: dict[str, str]) -> None:
+    """What a text cannot be is refused with all else that is wrong with the data (`check_arguments`)."""
+    space = SearchSpace(ak.TextInput(), ak.ClassificationHead())
+    names = named_columns("feature_columns", "n"), named_columns("label_columns", "k")
+    assert space.layout(*names, {"n": kind, "k": "number"}.get).uses == uses
+
+
 @pytest.mark.case(32)
 @pytest.mark.parametrize(
     ("features", "labels", "message"),

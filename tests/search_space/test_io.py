@@ -100,6 +100,34 @@ def test_data_that_does_not_fit_is_refused(prepare: Prepare, node: Any, head: An
     assert "Received: " in str(caught.value)
 
 
+_TOKENS: list[tuple[str, float, float, str | None]] = [
+    ("uint8", 0, 255, None),
+    ("int64", 0, 1000, None),
+    # Vectors of Spark ML hold nothing but doubles.
+    ("float32", 0, 1000, None),
+    ("float32", 0, 1, "numbers from 0 to 1, with fractions"),
+    ("float32", 0.5, 300, "numbers from 0.5 to 300, with fractions"),
+    ("int64", -1, 7, "numbers from -1 to 7. Use `Input`"),
+    ("float32", -1, 700, "numbers from -1 to 700. Use `Input`"),
+]
+
+
+@pytest.mark.case(30)
+@pytest.mark.parametrize(("dtype", "low", "high", "message"), _TOKENS)
+def test_token_numbers_are_whole_and_not_negative(
+    prepare: Prepare, dtype: str, low: float, high: float, message: str | None
+) -> None:
+    data = prepare(features=(ColumnSpec("ids", (12,), dtype, "list"),))
+    data.statistics["ids"] = dataclasses.replace(data.statistics["ids"], minimum=float(low), maximum=float(high))
+    node = ak.TextInput()
+    space = SearchSpace(node, ak.ClassificationHead()(ak.TextBlock(max_tokens=2000)(node)))
+    if message is None:
+        space.configure(data, batch_size=32, epochs=2)
+        return
+    with pytest.raises(ConfigError, match=f"whole and not negative. Received: column 'ids' of {message}"):
+        space.configure(data, batch_size=32, epochs=2)
+
+
 def test_sparse_loss_is_refused() -> None:
     node = ak.Input()
     with pytest.raises(ConfigError, match="categorical_crossentropy"):
