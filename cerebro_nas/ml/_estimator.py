@@ -106,13 +106,49 @@ class HyperHyperEstimator(
     ) -> None:
         super().__init__()
         self._ends: Ends | None = None
+        self.setParams(**self._input_kwargs)
+
+    _input_kwargs: dict[str, Any]
+
+    @keyword_only
+    def setParams(
+        self,
+        *,
+        inputs: Any = None,
+        outputs: Any = None,
+        task: str | None = None,
+        featuresCol: str | None = None,
+        featuresCols: Sequence[str] | Sequence[Sequence[str]] | None = None,
+        labelCol: str | None = None,
+        predictionCol: str | None = None,
+        probabilityCol: str | None = None,
+        rawPredictionCol: str | None = None,
+        predictedLabelCol: str | None = None,
+        labelIndexCol: str | None = None,
+        weightCol: str | None = None,
+        validationIndicatorCol: str | None = None,
+        validationFraction: float | None = None,
+        tuner: str | None = None,
+        tunerOptions: Mapping[str, Any] | None = None,
+        hyperparameters: Any = None,
+        objective: str | None = None,
+        maxTrials: int | None = None,
+        epochs: int | None = None,
+        batchSize: int | None = None,
+        inputShape: Sequence[int] | None = None,
+        numWorkers: int | None = None,
+        backendOptions: Mapping[str, Any] | None = None,
+        store: str | None = None,
+        projectName: str | None = None,
+        seed: int | None = None,
+        verbose: int | None = None,
+    ) -> HyperHyperEstimator:
+        """Set Params, and the graph, by the names that the constructor has; what is left out stays as it is."""
         given: dict[str, Any] = {name: value for name, value in self._input_kwargs.items() if value is not None}
         start, end = given.pop("inputs", None), given.pop("outputs", None)
         if start is not None or end is not None:
             self.setGraph(start, end)
-        self._set(**given)
-
-    _input_kwargs: dict[str, Any]
+        return self._set(**given)
 
     def setGraph(self, inputs: Any, outputs: Any) -> HyperHyperEstimator:
         """Search this graph: see the constructor. It is copied for each fit, and never changed."""

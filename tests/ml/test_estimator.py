@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,6 +107,31 @@ def test_the_constructor_and_the_setters_say_the_same() -> None:
     for name, value in VALUES.items():
         assert getattr(built, f"get{name[0].upper()}{name[1:]}")() == value
     assert {p.name for p in built.params} == {*VALUES, "hyperparameters"}
+
+
+def test_several_params_are_set_at_once() -> None:
+    start, end = _graph()
+    estimator = HyperHyperEstimator(task="ImageRegressor", epochs=3)
+    assert estimator.setParams(maxTrials=4, featuresCols=["a", "b"], epochs=None, seed=0) is estimator
+    found = estimator.getTask(), estimator.getMaxTrials(), estimator.getFeaturesCols(), estimator.getEpochs()
+    assert found == ("ImageRegressor", 4, ["a", "b"], 3)
+    assert estimator.getGraph() is None
+    graph = estimator.setParams(inputs=start, outputs=end, epochs=5).getGraph()
+    assert graph is not None
+    assert (graph[0], estimator.getEpochs(), estimator.getMaxTrials()) == ([start], 5, 4)
+    wrong: list[tuple[tuple[Any, ...], dict[str, Any]]] = [((3,), {}), ((), {"max_trials": 3})]
+    for arguments, named in wrong:
+        with pytest.raises(TypeError, match="keyword arguments|max_trials"):
+            estimator.setParams(*arguments, **named)
+
+
+def test_the_constructor_and_set_params_take_the_same() -> None:
+    constructor, several = (
+        inspect.signature(method).parameters for method in (HyperHyperEstimator.__init__, HyperHyperEstimator.setParams)
+    )
+    assert constructor == several
+    params = {param.name for param in HyperHyperEstimator().params}
+    assert set(several) - {"self", "inputs", "outputs"} == params
 
 
 @pytest.mark.parametrize(
