@@ -22,10 +22,6 @@ _NUMBERS = ("number", "boolean")
 _TENSORS = (*_NUMBERS, "vector", "array", "binary", "image")
 _USES = {"category": (*_NUMBERS, "string"), "text": ("string",)}
 _LABELS = (*_NUMBERS, "string", "vector", "array")
-_DATES = (
-    "; turn it into numbers or categories first, with Spark's `unix_timestamp`, `year`, `dayofweek` and the like, "
-    "according to what should be learned from it"
-)
 
 
 def check_arguments(
@@ -72,10 +68,10 @@ def check_arguments(
         problems.append(f"num_shards must be 1 or more, not {num_shards}")
     if problems:
         raise DataError(
-            "The DataFrame cannot be used as asked:\n"
+            f"The {rows.origin.removeprefix('a ')} cannot be used as asked:\n"
             + "\n".join(f"- {problem}" for problem in problems)
             + f"\nReceived: feature_columns={list(feature_columns)}, label_columns={list(label_columns)}, "
-            f"validation={validation!r}, input_shape={input_shape!r} and a DataFrame with {_schema(rows)}."
+            f"validation={validation!r}, input_shape={input_shape!r} and {rows.origin} with {_schema(rows)}."
         )
 
 
@@ -99,13 +95,16 @@ def _types(
             if kind in allowed:
                 continue
             what = {"tensor": "which is no tensor", "weight": "which is no number"}.get(use, f"which is no {use}")
-            problems.append(f"{role} column {name!r} has type {rows.type_name(name)}, {what}{_advice(kind, use)}")
+            problems.append(f"{role} column {name!r} has type {rows.type_name(name)}, {what}{_advice(rows, kind, use)}")
     return problems
 
 
-def _advice(kind: str, use: str) -> str:
+def _advice(rows: Rows, kind: str, use: str) -> str:
     if kind == "date":
-        return _DATES
+        return (
+            f"; turn it into numbers or categories first, with {rows.date_tools} and the like, according to what "
+            "should be learned from it"
+        )
     if kind == "string" and use == "tensor":
         return "; feed it to a `StructuredDataInput` (categories) or a `TextInput` (sentences), or encode it first"
     if kind == "other" and use in ("tensor", "label"):

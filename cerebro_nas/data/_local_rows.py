@@ -33,6 +33,7 @@ class LocalRows(Rows):
 
     origin = "arrays"
     numbering = "row numbers count from 0, those of `validation_data` after the others"
+    date_tools = 'pandas\' `.astype("int64")`, `.dt.year`, `.dt.dayofweek`'
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table

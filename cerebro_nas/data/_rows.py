@@ -23,10 +23,12 @@ class Rows(ABC):
 
     Attributes:
         origin: what the user gave, for messages; `numbering` says how its rows are counted.
+        date_tools: what turns its dates into numbers.
     """
 
     origin = "a DataFrame"
     numbering = "row numbers count in the order of the DataFrame's partitions"
+    date_tools = "Spark's `unix_timestamp`, `year`, `dayofweek`"
 
     @property
     @abstractmethod

@@ -165,23 +165,24 @@ def _configure_classification(
     if column.shape:
         return _configure_encoded(head, settings, column, prepared)
     classes = list(prepared.statistics[column.name].classes)
+    expected, given = _named(head, column)
     if head.multi_label:
         raise ConfigError(
-            "Argument `label_columns` should name a column of 0/1 vectors for a head with `multi_label=True`. "
-            f"Received: column {column.name!r} of scalars. Encode the labels, or leave `multi_label` out."
+            f"Argument {expected} 0/1 vectors for a head with `multi_label=True`. "
+            f"Received: {given} of scalars. Encode the labels, or leave `multi_label` out."
         )
     if not classes:
         raise ConfigError(
-            "Argument `label_columns` should name a column of classes for a `ClassificationHead`: texts or whole "
-            f"numbers, at most 10,000 of them. Received: column {column.name!r}, with fractions or more values. "
-            "Use a `RegressionHead`, or turn the labels into classes."
+            f"Argument {expected} classes for a `ClassificationHead`: texts or whole numbers, at most 10,000 of them. "
+            f"Received: {given}, with fractions or more values. Use a `RegressionHead`, or turn the labels into "
+            "classes, texts for example."
         )
     if len(classes) < 2:
         raise ConfigError(
-            "Argument `label_columns` should name a column with at least two classes. "
-            f"Received: column {column.name!r} with the classes {classes}. Choose another column or more rows."
+            f"Argument {expected} at least two classes. "
+            f"Received: {given} with the classes {classes}. Choose other labels or more rows."
         )
-    _check_classes(settings.num_classes, len(classes), column)
+    _check_classes(settings.num_classes, len(classes), given)
     head.num_classes = len(classes)
     _set_flags(head, labels=[str(label) for label in classes], add_dimension=True)
     binary = len(classes) == 2 and (settings.loss is None or _is_binary(settings.loss))
@@ -193,23 +194,23 @@ def _configure_classification(
 def _configure_encoded(head: Any, settings: HeadSettings, column: ColumnSpec, prepared: PreparedData) -> dict[str, Any]:
     statistics = prepared.statistics[column.name]
     low, high = statistics.minimum, statistics.maximum
+    expected, given = _named(head, column)
     if len(column.shape) != 1 or column.dtype == "str" or low is None or high is None or low < 0 or high > 1:
         raise ConfigError(
-            "Argument `label_columns` should name a column of classes or of one-hot vectors with elements in [0, 1]. "
-            f"Received: column {column.name!r}, shape {column.shape}, elements from {low} to {high}. "
+            f"Argument {expected} classes or one-hot vectors with elements in [0, 1]. "
+            f"Received: {given}, shape {column.shape}, elements from {low} to {high}. "
             "Encode the labels, or use `RegressionHead`."
         )
     size = int(column.shape[0])
     there = [value for value, rows in zip(statistics.classes, statistics.class_counts, strict=True) if rows]
     if len(there) == 1:
         raise ConfigError(
-            "Argument `label_columns` should name a column with at least two classes. "
-            f"Received: column {column.name!r}, of which every row is of class {there[0]}. "
-            "Choose another column or more rows."
+            f"Argument {expected} at least two classes. "
+            f"Received: {given}, of which every row is of class {there[0]}. Choose other labels or more rows."
         )
     sigmoid = head.multi_label or size == 1
     found = 2 if size == 1 else size
-    _check_classes(settings.num_classes, found, column)
+    _check_classes(settings.num_classes, found, given)
     head.num_classes = found
     _set_flags(head, labels=None, add_dimension=False, sigmoid=sigmoid)
     head.shape = (size,)
@@ -219,16 +220,17 @@ def _configure_encoded(head: Any, settings: HeadSettings, column: ColumnSpec, pr
 
 def _configure_values(head: Any, settings: HeadSettings, column: ColumnSpec) -> dict[str, Any]:
     shape = tuple(int(size) for size in column.shape) or (1,)
+    expected, given = _named(head, column)
     if column.dtype == "str" or len(shape) != 1:
         raise ConfigError(
-            "Argument `label_columns` should name a column of numbers or of vectors for this head. "
-            f"Received: column {column.name!r} of dtype {column.dtype} and shape {column.shape}. "
-            "Choose another column, or use `ClassificationHead`."
+            f"Argument {expected} numbers or vectors for this head. "
+            f"Received: {given} of dtype {column.dtype} and shape {column.shape}. "
+            "Choose other labels, or use `ClassificationHead`."
         )
     if settings.output_dim is not None and settings.output_dim != shape[-1]:
         raise ConfigError(
             "Argument `output_dim` should be the length of the label. "
-            f"Received: output_dim={settings.output_dim}, and column {column.name!r} of length {shape[-1]}. "
+            f"Received: output_dim={settings.output_dim}, and {given} of length {shape[-1]}. "
             "Leave it out to take the length from the data."
         )
     head.shape = shape
@@ -237,11 +239,18 @@ def _configure_values(head: Any, settings: HeadSettings, column: ColumnSpec) -> 
     return {"kind": "values"}
 
 
-def _check_classes(given: int | None, found: int, column: ColumnSpec) -> None:
-    if given is not None and given != found:
+def _named(head: Any, column: ColumnSpec) -> tuple[str, str]:
+    """What should hold a head's labels, and what to call them: arrays become columns that are named as their heads."""
+    if column.name.removeprefix(".") == head.name:
+        return "`y` should hold", f"`y` of the head {head.name!r}"
+    return "`label_columns` should name a column of", f"column {column.name!r}"
+
+
+def _check_classes(asked: int | None, found: int, given: str) -> None:
+    if asked is not None and asked != found:
         raise ConfigError(
-            f"Argument `num_classes` should be {found}, the number of classes in column {column.name!r}. "
-            f"Received: num_classes={given}. Leave it out to take it from the data."
+            f"Argument `num_classes` should be {found}, the number of classes in {given}. "
+            f"Received: num_classes={asked}. Leave it out to take it from the data."
         )
 
 

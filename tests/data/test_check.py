@@ -69,7 +69,7 @@ def test_good_arguments(changed: dict[str, Any]) -> None:
         ({"feature_columns": ["pixels", "pixels"]}, "'pixels' is named more than once"),
         ({"label_columns": ["features"]}, "'features' is named more than once"),
         ({"feature_columns": ["label"], "label_columns": ["pixels"]}, "StructuredDataInput"),
-        ({"feature_columns": ["when"]}, "timestamp"),
+        ({"feature_columns": ["when"]}, "timestamp, which is no tensor; turn .* with Spark's `unix_timestamp`"),
         ({"feature_columns": ["words"]}, "arrays must hold numbers"),
         ({"input_shape": (8, 0)}, "input_shape must be positive"),
         ({"input_shape": ()}, "input_shape must be positive"),

@@ -75,6 +75,34 @@ def test_regression_takes_values(prepare: Prepare, label_shape: Any, shape: Any)
 
 
 @pytest.mark.case(30)
+@pytest.mark.parametrize("name", ["column", "array"])
+@pytest.mark.parametrize(
+    ("head", "data", "expected", "received"),
+    [
+        (lambda: ak.ClassificationHead(multi_label=True), {}, "0/1 vectors", " of scalars"),
+        (ak.ClassificationHead, {"classes": ()}, "classes for a `ClassificationHead`", ", with fractions"),
+        (ak.ClassificationHead, {"classes": (7,)}, "at least two classes", r" with the classes \[7\]"),
+        (ak.ClassificationHead, {"label_shape": (2, 2)}, "classes or one-hot vectors", ", shape"),
+        (ak.RegressionHead, {"label_dtype": "str"}, "numbers or vectors", " of dtype str"),
+    ],
+)
+def test_labels_are_called_what_the_user_called_them(
+    prepare: Prepare, name: str, head: Any, data: Any, expected: str, received: str
+) -> None:
+    """Arrays are columns that are named as their heads."""
+    made, made_head = prepare(**data), head()
+    argument, given = "`label_columns` should name a column of", "column 'label'"
+    if name == "array":
+        own = "classification_head_1" if isinstance(made_head, ak.ClassificationHead) else "regression_head_1"
+        statistics = {**made.statistics, own: made.statistics["label"]}
+        labels = (dataclasses.replace(made.labels[0], name=own),)
+        made = dataclasses.replace(made, labels=labels, statistics=statistics)
+        argument, given = "`y` should hold", f"`y` of the head '{own}'"
+    with pytest.raises(ConfigError, match=f"Argument {argument} {expected}.* Received: {given}{received}"):
+        configured(ak.ImageInput(), made_head, made)
+
+
+@pytest.mark.case(30)
 @pytest.mark.parametrize(
     ("node", "head", "data", "message"),
     [
