@@ -64,7 +64,9 @@ class ShapeGraph(Graph):  # type: ignore[misc]  # AutoKeras ships no types
         """Build the compiled model for these hyperparameters."""
         with contextlib.ExitStack() as self._weightless:
             self._weightless.enter_context(keras.StatelessScope(initialize_variables=False))
-            return super().build(hp)
+            model = super().build(hp)
+        _name_inputs(model, self.inputs)
+        return model
 
     def _compile_keras_model(self, hp: keras_tuner.HyperParameters, model: keras.Model) -> keras.Model:
         # Optimizers cannot be made within the scope.
@@ -190,6 +192,21 @@ def _kept_settings() -> Iterator[None]:
 
 def _parts(graph: ShapeGraph) -> list[Any]:
     return [*graph.inputs, *graph.blocks]
+
+
+def _name_inputs(model: keras.Model, nodes: list[Any]) -> None:
+    """Call the model's inputs what the user called those of the graph; AutoKeras leaves their names to Keras."""
+    taken = {layer.name for layer in model.layers}
+    for tensor, node in zip(model.inputs, nodes, strict=True):
+        # Keras refuses slashes. A block may have a layer of that name, which only this candidate has.
+        if not _has_automatic_name(node) and "/" not in node.name and node.name not in taken:
+            tensor._keras_history.operation.name = node.name
+            taken.add(node.name)
+
+
+def _has_automatic_name(part: Any) -> bool:
+    match = _AUTOMATIC_NAME.match(part.name)
+    return match is not None and match["stem"] == utils.to_snake_case(type(part).__name__)
 
 
 def _normalise_names(graph: ShapeGraph) -> None:

@@ -16,6 +16,8 @@ from cerebro_nas.data._types import PreparedData
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.search_space import SearchSpace
 from cerebro_nas.search_space import _adapter
+from cerebro_nas.worker import CUSTOM_OBJECTS
+from cerebro_nas.worker import ColumnSpec
 
 Prepare = Callable[..., PreparedData]
 
@@ -127,3 +129,27 @@ def test_automatic_assembly_follows_the_kind_of_input() -> None:
         assert type(output.in_blocks[0].inputs[0].in_blocks[0]).__name__ == block
     (output,) = _adapter.assemble([ak.Input(), ak.Input()], [ak.RegressionHead()])
     assert isinstance(output.in_blocks[0].inputs[0].in_blocks[0], ak.Merge)
+
+
+def _input_names(spec: Any) -> list[str]:
+    model = keras.models.model_from_json(spec.model, custom_objects=CUSTOM_OBJECTS)
+    return [tensor.name for tensor in model.inputs]
+
+
+def test_inputs_have_the_names_that_the_user_gave(prepare: Prepare) -> None:
+    """So that an exported model takes a dict by these names."""
+    columns = tuple(ColumnSpec(name, (4,), "float32", "list") for name in "abcd")
+    # Keras refuses slashes; a layer of the candidate is called "dense", and the head "price".
+    nodes = [ak.Input(name="table"), ak.Input(), ak.Input(name="a/b"), ak.Input(name="dense")]
+    head = ak.RegressionHead(name="price", dropout=0.0)
+    merged = ak.Merge("concatenate")([ak.DenseBlock(num_layers=1, dropout=0.0)(node) for node in nodes])
+    space = ready(prepare, nodes, head(merged), features=columns)
+    spec = space.build(space.explore(), trial="1")
+    assert _input_names(spec) == ["table", "input_layer_1", "input_layer_2", "input_layer_3"]
+    assert space.build(space.explore(), trial="1") == spec
+
+
+def test_inputs_without_a_name_are_called_as_before(prepare: Prepare) -> None:
+    node = ak.ImageInput()
+    space = ready(prepare, node, ak.ClassificationHead()(ak.DenseBlock(num_layers=1)(ak.Flatten()(node))))
+    assert _input_names(space.build(space.explore(), trial="1")) == ["input_layer"]
