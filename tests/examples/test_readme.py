@@ -83,13 +83,10 @@ def test_the_snippet_for_those_who_come_from_autokeras_runs(tmp_path: Path, monk
 @pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore")  # as above
 def test_the_snippet_for_spark_ml_runs(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pyspark.ml import Pipeline
-    from pyspark.ml.feature import VectorAssembler
-
-    draw = np.random.default_rng(0).normal(size=(80, 2))
-    df = spark.createDataFrame([(*map(float, row), "a" if row[0] > 0 else "b") for row in draw], ["p", "q", "species"])
+    columns = ["sepal_length", "sepal_width", "petal_length", "petal_width", "species"]
+    draw = np.random.default_rng(0).normal(size=(80, 4))
+    df = spark.createDataFrame([(*map(float, row), "a" if row[0] > 0 else "b") for row in draw], columns)
     monkeypatch.chdir(tmp_path)
-    names = {"Pipeline": Pipeline, "VectorAssembler": VectorAssembler, "names": ["p", "q"], "df": df}
     code = smaller(SPARK_ML, {"maxTrials=10": "maxTrials=1", "epochs=20": "epochs=1"})
-    found = {row["predictedLabel"] for row in run(code, names)["model"].transform(df).collect()}
+    found = {row["predictedLabel"] for row in run(code, {"df": df})["model"].transform(df).collect()}
     assert found <= {"a", "b"}
