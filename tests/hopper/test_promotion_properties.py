@@ -185,8 +185,10 @@ class World:
     def lose(self, name: str) -> None:
         del self.memory[name]
         self.running.pop(name, None)
+        under_way = {run.unit.trial for run, base in self.running.values() if base is not None}
         for trial in self.made:
-            if self.holder(trial) is None and trial not in self.robbed:
+            # Another worker that has fetched the state may go on from it; where it fails, what is stored by then counts.
+            if self.holder(trial) is None and trial not in self.robbed | under_way:
                 self.made[trial] = self.kept(trial)
         self.feed(WorkerLost(name, "died", planned=self.draw.random() < 0.3))
 
@@ -354,6 +356,7 @@ class World:
             self.made[trial] = base
         elif base is not None:
             assert base == self.kept(trial)
+            self.made[trial] = base
         ends = self.ends(trial)
         generation, end = run.state.generation, ends[unit.epoch]
         if unit.phase == "train":
