@@ -187,7 +187,7 @@ class World:
         self.running.pop(name, None)
         under_way = {run.unit.trial for run, base in self.running.values() if base is not None}
         for trial in self.made:
-            # Another worker that has fetched the state may go on from it; where it fails, what is stored by then counts.
+            # A worker that has fetched the state may go on from it; where it fails, what is stored by then counts.
             if self.holder(trial) is None and trial not in self.robbed | under_way:
                 self.made[trial] = self.kept(trial)
         self.feed(WorkerLost(name, "died", planned=self.draw.random() < 0.3))
