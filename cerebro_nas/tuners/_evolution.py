@@ -85,7 +85,7 @@ class EvolutionOracle(SeededOracle):
     def propose(self) -> Proposal | None:
         """A mutant of the winner of a tournament, or random values at first."""
         population = self._population()
-        if population and len(self._not_rejected()) >= self.population_size:
+        if population and self._given() >= self.population_size:
             _, winner = min(self._rng.choices(population, k=self.sample_size), key=lambda pair: pair[0])
             values = self._child(winner.values)
             if values is not None:
@@ -95,8 +95,8 @@ class EvolutionOracle(SeededOracle):
         fresh = self.fresh_random_values()
         return None if fresh is None else Proposal(fresh, note={"generation": 0, "parent": None})
 
-    def _not_rejected(self) -> list[str]:
-        return [trial_id for trial_id in self.start_order if not self.was_rejected(trial_id)]
+    def _given(self) -> int:
+        return sum(not self.was_rejected(trial_id) for trial_id in self.start_order)
 
     def _population(self) -> list[tuple[float, Observation]]:
         done = [(item.loss, item) for item in self.observations() if item.loss is not None]

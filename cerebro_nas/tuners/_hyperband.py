@@ -66,9 +66,9 @@ class HyperbandOracle(RungedOracle):
     def propose(self) -> Proposal | None:
         """A new configuration, for the first bracket that has a place."""
         values = None if self.next_bracket() is None else self.new_values()
-        return None if values is None else Proposal(values, note=self.note_of_start())
+        return None if values is None else Proposal(values, note=self.new_note())
 
-    def note_of_start(self) -> dict[str, Any]:
+    def new_note(self) -> dict[str, Any]:
         """The bracket of the next trial, and how far it goes."""
         bracket = self.next_bracket() or 0
         return {"bracket": bracket, "max_resource": self._most.get(bracket, self.max_resource)}

@@ -100,8 +100,8 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]  # KerasTuner ship
         """
         raise NotImplementedError
 
-    def note_of_start(self) -> dict[str, Any]:
-        """The note of the next trial if it is one of the configurations to begin with."""
+    def new_note(self) -> dict[str, Any]:
+        """The note of the next trial, where `propose` is not asked: one of the configurations to begin with."""
         return {}
 
     def entered(self, trial_id: str, proposal: Proposal) -> None:
@@ -247,7 +247,7 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]  # KerasTuner ship
         # Text, as a tuple's hash would differ between versions of Python.
         self._rng = random.Random(f"{self._base}/{self._proposed}")  # noqa: S311 - not for secrets
         if self._proposed < len(self.starts) and self.is_new(self.starts[self._proposed]):
-            return Proposal(dict(self.starts[self._proposed]), note=self.note_of_start())
+            return Proposal(dict(self.starts[self._proposed]), note=self.new_note())
         found = self.propose()
         proposal = Proposal(found) if isinstance(found, dict) else found
         if proposal is not None:
