@@ -160,14 +160,14 @@ class Bench:
         self.states = StateFiles(str(tmp_path / "states"))
         self.directory = tmp_path / "states" / "t"
         self.states.write_spec("t", "{}")
-        # One train unit is an epoch, at whose end a state is written in any case.
         self.backend.start(replace(_search_spec(tmp_path), shards=SHARDS[1:]))
         self.until(WorkerJoined)
 
     def submit(self, generation: int = 0, stored: str = "", **selectors: Any) -> None:
         fields = {"trial": "t", "phase": "train", "epoch": 0, "shard": Shard("train", 0), **selectors}
         spec = CandidateSpec("t", "model", {}, (), ())
-        self.backend.submit("w0", RunCommand(Unit(**fields), StateRef(generation, None, stored), spec))
+        # Written whatever it costs, so that no test here depends on how slow the disk was a moment ago.
+        self.backend.submit("w0", RunCommand(Unit(**fields), StateRef(generation, None, stored), spec, keep=True))
 
     def until(self, *kinds: type) -> list[BackendEvent]:
         """Events until one of each kind has come."""
