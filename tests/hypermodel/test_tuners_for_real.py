@@ -203,6 +203,9 @@ def test_a_member_of_a_population_begins_with_the_weights_of_a_better_one(search
         population_size=4,
         truncation=0.25,
         objective="val_loss",
+        # One at a time, so that who is judged beside whom does not depend on how busy the machine is: all pause after
+        # the first epoch before anybody goes on.
+        parallelism=1,
         hyperparameters=_still(),
         initial_hps=[{UNITS[0]: 8, UNITS[1]: 8, "learning_rate": rate} for rate in (2e-8, 3e-8, 4e-8, 5e-8)],
     )
@@ -231,6 +234,8 @@ def test_mutants_take_over_the_layers_that_match(search: Search) -> None:
         population_size=3,
         sample_size=2,
         inherit_weights=True,
+        # One at a time, so that its children follow from the seed.
+        parallelism=1,
         hyperparameters=_still(),
     )
     board = result.leaderboard()
