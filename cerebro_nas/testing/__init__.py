@@ -37,6 +37,8 @@ from cerebro_nas.testing._tiny import tiny_search
 from cerebro_nas.testing._worker_faults import worker_hooks
 
 if TYPE_CHECKING:
+    from cerebro_nas.testing._playing import Played
+    from cerebro_nas.testing._playing import play
     from cerebro_nas.testing._tuner_contract import TunerContract
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "Leaks",
     "NotANumber",
     "OutOfMemory",
+    "Played",
     "SURVIVABLE",
     "SimulatedCrash",
     "SimulatedSearch",
@@ -65,6 +68,7 @@ __all__ = [
     "crash_after",
     "damage_file",
     "fault_plans",
+    "play",
     "random_plan",
     "run_search",
     "shard_search",
@@ -73,8 +77,11 @@ __all__ = [
 ]
 
 
+# They load KerasTuner, which takes seconds that tests of a backend need not wait for.
+_LAZY = {"Played": "_playing", "TunerContract": "_tuner_contract", "play": "_playing"}
+
+
 def __getattr__(name: str) -> Any:
-    # It loads KerasTuner, which takes seconds that tests of a backend need not wait for.
-    if name == "TunerContract":
-        return import_module("cerebro_nas.testing._tuner_contract").TunerContract
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

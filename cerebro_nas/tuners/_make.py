@@ -186,11 +186,9 @@ def _from_oracle(
             "Argument `objective` should be that of the oracle. "
             f"Received: objective={objective!r}, and an oracle with {oracle.objective}. Leave one of them out."
         )
-    if max_trials is not None:
-        oracle.max_trials = max_trials
     if hyperparameters is not None:
         oracle.update_space(hyperparameters)
-    return Tuner(oracle, max_trials=oracle.max_trials, **options)
+    return Tuner(oracle, max_trials=max_trials, **options)
 
 
 def _check_name(name: Any) -> str:

@@ -80,7 +80,7 @@ class Tuner:
 
     Args:
         oracle: any `keras_tuner.Oracle`.
-        max_trials: trials at most; rejected ones do not count.
+        max_trials: trials at most; rejected ones do not count. None: as many as the oracle's own `max_trials`.
         directory: where the oracle saves its state; a temporary directory, removed by `close`, if None.
         project_name: directory below `directory`.
         resume: go on from the state saved there; otherwise what is there is removed.
@@ -98,7 +98,7 @@ class Tuner:
         max_rejections: int = 50,
     ) -> None:
         self.oracle = oracle
-        self.max_trials = max_trials
+        self.max_trials = oracle.max_trials if max_trials is None else max_trials
         self.max_rejections = max_rejections
         self._rejections = 0
         self._rejections_in_a_row = 0
@@ -358,6 +358,7 @@ class Tuner:
             self._reload()
         else:
             _remove_saved(project)
+        self._make_room()
 
     def _reload(self) -> None:
         with _quiet():
@@ -367,7 +368,6 @@ class Tuner:
             trial = self.oracle.trials[trial_id]
             trial.metrics = type(trial.metrics)()
         self._rejections = sum(_is_rejected(trial) for trial in self.oracle.trials.values())
-        self._make_room()
 
     def _make_room(self) -> None:
         """Have the oracle, which counts rejected trials, give `max_trials` others."""

@@ -19,6 +19,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel
 from sklearn.gaussian_process.kernels import Matern
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.testing import play
 from cerebro_nas.tuners import RandomOracle
 from cerebro_nas.tuners import TrialSuggestion
 from cerebro_nas.tuners import Tuner
@@ -35,7 +36,7 @@ from cerebro_nas.tuners._bayesian_targets import targets
 from cerebro_nas.tuners._encoding import Encoding
 
 Values = dict[str, Any]
-FAILS = math.nan
+FAILS = None
 
 
 def plane() -> keras_tuner.HyperParameters:
@@ -82,24 +83,12 @@ def finish(search: Tuner, suggestion: TrialSuggestion, loss: float) -> None:
     search.finish(suggestion.trial_id, "COMPLETED")
 
 
-def play(search: Tuner, objective: Callable[[Values], float], workers: int = 1, order: int = 0) -> list[Values]:
-    """Run a search; trials end in an order of chance. Gives them as they began."""
-    rng = random.Random(order)
-    running: list[TrialSuggestion] = []
-    begun: list[Values] = []
-    while True:
-        while len(running) < workers and isinstance(suggestion := search.ask(), TrialSuggestion):
-            running.append(suggestion)
-            begun.append(suggestion.values)
-        if not running:
-            search.close()
-            return begun
-        ended = running.pop(rng.randrange(len(running)))
-        finish(search, ended, objective(ended.values))
+def tried(search: Tuner, objective: Callable[[Values], float | None], workers: int = 1) -> list[Values]:
+    return play(search, objective, workers=workers).values
 
 
 def best(search: Tuner, objective: Callable[[Values], float], workers: int = 1) -> float:
-    return min(map(objective, play(search, objective, workers)))
+    return min(map(objective, tried(search, objective, workers)))
 
 
 # --- how good it is ---------------------------------------------------------------------------------------------------
@@ -117,7 +106,7 @@ def test_finds_a_valley_that_chance_does_not(workers: int) -> None:
 @pytest.mark.parametrize("surrogate", ["gp", "forest"])
 def test_finds_the_right_branch_of_a_mixed_space(surrogate: str) -> None:
     search = tuner(hyperparameters=mixed(), surrogate=surrogate, max_trials=30, num_candidates=300)
-    trials = play(search, mixed_loss, workers=2)
+    trials = tried(search, mixed_loss, workers=2)
 
     found = min(trials, key=mixed_loss)
 
@@ -134,29 +123,29 @@ def test_noise_does_not_keep_it_at_a_lucky_trial() -> None:
     rng = random.Random(4)
     last: list[Values] = []
     for seed in (4, 5, 6):
-        last += play(tuner(seed=seed, max_trials=30, num_candidates=500), noisy)[-8:]
+        last += tried(tuner(seed=seed, max_trials=30, num_candidates=500), noisy)[-8:]
 
     # Half of all configurations lose more than 35.
     assert np.median([branin(values) for values in last]) < 6.0
 
 
 def test_a_region_that_fails_is_avoided() -> None:
-    def half_fails(values: Values) -> float:
+    def half_fails(values: Values) -> float | None:
         return FAILS if values["x"] > 2.0 else branin(values)
 
-    trials = play(tuner(max_trials=30), half_fails)
+    trials = tried(tuner(max_trials=30), half_fails)
 
     assert sum(values["x"] > 2.0 for values in trials[:4]) > 0
     assert sum(values["x"] > 2.0 for values in trials[15:]) <= 4
 
 
 def test_a_search_of_failures_goes_on() -> None:
-    assert len(play(tuner(max_trials=15), lambda values: FAILS)) == 15
+    assert len(tried(tuner(max_trials=15), lambda values: FAILS)) == 15
 
 
 def test_an_objective_that_is_to_be_maximised() -> None:
     search = tuner(objective=keras_tuner.Objective("loss", "max"), max_trials=25)
-    trials = play(search, lambda values: -branin(values))
+    trials = tried(search, lambda values: -branin(values))
 
     assert min(map(branin, trials)) < 1.0
 
@@ -193,7 +182,7 @@ def test_more_trials_than_results_at_the_start() -> None:
 @given(seed=st.integers(0, 10_000))
 def test_equal_seeds_give_equal_trials_whatever_numpy_draws(seed: int) -> None:
     def run(seed: int) -> list[Values]:
-        return play(tuner(seed=seed, max_trials=10, hyperparameters=mixed(), num_candidates=50), mixed_loss, 3)
+        return tried(tuner(seed=seed, max_trials=10, hyperparameters=mixed(), num_candidates=50), mixed_loss, 3)
 
     first = run(seed)
     np.random.rand(7)
@@ -205,21 +194,21 @@ def test_equal_seeds_give_equal_trials_whatever_numpy_draws(seed: int) -> None:
 @pytest.mark.parametrize("options", [{}, {"surrogate": "forest"}, {"pending": "qucb"}])
 def test_a_search_goes_on_as_if_never_interrupted(options: dict[str, Any]) -> None:
     options = {"max_trials": 27, "num_candidates": 50, "num_initial_points": 20, **options}
-    trials = play(tuner(**options), branin)
+    trials = tried(tuner(**options), branin)
     resumed = tuner(**options)
     for number, values in enumerate(trials[:24]):
         resumed.readmit(f"{number:02d}", values)
         resumed.report(f"{number:02d}", 0, {"loss": branin(values)})
         resumed.finish(f"{number:02d}", "COMPLETED")
 
-    assert play(resumed, branin) == trials[24:]
+    assert tried(resumed, branin) == trials[24:]
 
 
 def test_a_saved_search_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    whole = play(tuner(max_trials=12, num_candidates=100), branin)
-    begun = play(tuner(max_trials=8, num_candidates=100, directory=tmp_path), branin)
+    whole = tried(tuner(max_trials=12, num_candidates=100), branin)
+    begun = tried(tuner(max_trials=8, num_candidates=100, directory=tmp_path), branin)
 
-    rest = play(tuner(max_trials=12, num_candidates=100, directory=tmp_path, resume=True, seed=9), branin)
+    rest = tried(tuner(max_trials=12, num_candidates=100, directory=tmp_path, resume=True, seed=9), branin)
 
     assert [tuple(values.values()) for values in begun + rest] == [tuple(values.values()) for values in whole]
 
@@ -231,7 +220,7 @@ def test_a_small_space_is_used_up_without_repetition(surrogate: str) -> None:
     hps.Boolean("b")
     hps.Int("c", 1, 3, parent_name="b", parent_values=[True])
     search = tuner(hyperparameters=hps, max_trials=100, surrogate=surrogate, num_candidates=20)
-    trials = play(search, lambda values: float(len(values)), workers=2)
+    trials = tried(search, lambda values: float(len(values)), workers=2)
 
     assert len(trials) == 12
     assert len({tuple(values.items()) for values in trials}) == 12
@@ -241,7 +230,7 @@ def test_a_space_of_one_configuration() -> None:
     hps = keras_tuner.HyperParameters()
     hps.Fixed("a", 1)
 
-    assert play(tuner(hyperparameters=hps), lambda values: 0.0) == [{"a": 1}]
+    assert tried(tuner(hyperparameters=hps), lambda values: 0.0) == [{"a": 1}]
 
 
 def test_the_space_may_grow_while_trials_run() -> None:
@@ -258,19 +247,19 @@ def test_the_space_may_grow_while_trials_run() -> None:
     search.update_space(more)
 
     assert isinstance(running, TrialSuggestion)
-    trials = play(search, branin)
+    trials = tried(search, branin)
     assert {"x", "y", "kind"} <= set(trials[0])
     assert any("z" in values for values in trials)
 
 
 def test_starting_configurations_come_first() -> None:
-    first, *_ = play(tuner(initial_hps=[{"x": 1.5}], max_trials=5), branin)
+    first, *_ = tried(tuner(initial_hps=[{"x": 1.5}], max_trials=5), branin)
 
     assert first == {"x": 1.5, "y": 0.0}
 
 
 def test_the_initial_design_spreads_out() -> None:
-    trials = play(tuner(max_trials=16, num_initial_points=16), branin)
+    trials = tried(tuner(max_trials=16, num_initial_points=16), branin)
 
     # As many points of a Sobol sequence lie in each quarter as in every other.
     quarters = np.histogram2d([v["x"] for v in trials], [v["y"] for v in trials], bins=2, range=[[-5, 10], [0, 15]])[0]
@@ -319,7 +308,7 @@ def test_kappa_and_xi_are_taken_with_what_they_belong_to() -> None:
 
 def test_kappa_and_xi_have_an_effect() -> None:
     def third(**options: Any) -> Values:
-        return play(tuner(max_trials=7, num_initial_points=6, num_candidates=200, **options), branin)[-1]
+        return tried(tuner(max_trials=7, num_initial_points=6, num_candidates=200, **options), branin)[-1]
 
     assert third(acquisition="lcb", kappa=0.0) != third(acquisition="lcb", kappa=5.0)
     assert third(xi=0.0) != third(xi=2.0)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import random
 from typing import Any
 from typing import Literal
 
@@ -10,6 +9,7 @@ import pytest
 
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.testing import TunerContract
+from cerebro_nas.testing import play
 from cerebro_nas.tuners import RandomOracle
 from cerebro_nas.tuners import TrialSuggestion
 from cerebro_nas.tuners import Tuner
@@ -61,47 +61,29 @@ def make(seed: int, oracle: type[keras_tuner.Oracle] = CmaEsOracle, **kwargs: An
     return oracle(objective=LOSS, seed=seed, **({"hyperparameters": space()} | kwargs))
 
 
-def play(
-    oracle: keras_tuner.Oracle, trials: int, *, workers: int = 1, order: int = 0, worth: Any = loss
-) -> list[TrialSuggestion]:
-    tuner = Tuner(oracle, max_trials=trials)
-    draw = random.Random(order)
-    running: list[TrialSuggestion] = []
-    found: list[TrialSuggestion] = []
-    while len(found) < trials or running:
-        answer = tuner.ask() if len(running) < workers and len(found) < trials else None
-        if isinstance(answer, TrialSuggestion):
-            running.append(answer)
-            found.append(answer)
-            continue
-        trial = running.pop(draw.randrange(len(running)))
-        value = worth(trial.values)
-        if value is not None:
-            tuner.report(trial.trial_id, 0, {"loss": value})
-        tuner.finish(trial.trial_id, "FAILED" if value is None else "COMPLETED")
-    tuner.close()
-    return found
+def search(oracle: keras_tuner.Oracle, trials: int, *, workers: int = 1, worth: Any = loss) -> list[TrialSuggestion]:
+    return play(Tuner(oracle, max_trials=trials), worth, workers=workers).begun
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 8])
 def test_it_beats_random_search(workers: int) -> None:
     def best(oracle: type[keras_tuner.Oracle]) -> float:
-        runs = [play(make(seed, oracle), 120, workers=workers) for seed in range(4)]
+        runs = [search(make(seed, oracle), 120, workers=workers) for seed in range(4)]
         return float(np.mean([min(loss(trial.values) for trial in run) for run in runs]))
 
     assert best(CmaEsOracle) < best(RandomOracle) / 3
 
 
 def test_a_generation_follows_on_as_many_results_as_the_population_has() -> None:
-    trials = play(make(0, population_size=5, startup_trials=0), 21)
+    trials = search(make(0, population_size=5, startup_trials=0), 21)
 
     assert [trial.note["generation"] for trial in trials] == [n // 5 for n in range(21)]
 
 
 @pytest.mark.parametrize(("startup", "trials"), [(None, 10), (7, 7)])
 def test_the_distribution_begins_around_the_best_of_the_first_trials(startup: int | None, trials: int) -> None:
-    found = play(make(0, population_size=5, startup_trials=startup, sigma=0.001), trials + 3)
+    found = search(make(0, population_size=5, startup_trials=startup, sigma=0.001), trials + 3)
     best = min(found[:trials], key=lambda trial: loss(trial.values))
 
     assert [bool(trial.note) for trial in found] == [False] * trials + [True] * 3
@@ -113,20 +95,20 @@ def test_the_distribution_begins_around_the_best_of_the_first_trials(startup: in
 
 def test_a_starting_configuration_is_one_of_the_first_trials() -> None:
     start = {"x": 0.3, "y": 0.1, "n": 20, "c": "b", "units": 16}
-    found = play(make(0, initial_hps=[start], startup_trials=2, sigma=0.001), 5)
+    found = search(make(0, initial_hps=[start], startup_trials=2, sigma=0.001), 5)
 
     assert found[0].values == start
     assert [trial.values["n"] for trial in found[2:]] == [20] * 3
 
 
 def test_it_begins_in_the_middle_if_no_trial_succeeds() -> None:
-    found = play(make(0, startup_trials=3, sigma=0.001), 5, worth=lambda _: None)
+    found = search(make(0, startup_trials=3, sigma=0.001), 5, worth=lambda _: None)
 
     assert [trial.values["n"] for trial in found[3:]] == [15] * 2
 
 
 def test_random_trials_that_end_late_count_too() -> None:
-    found = play(make(3, population_size=50, startup_trials=4, sigma=0.001), 60, workers=16)
+    found = search(make(3, population_size=50, startup_trials=4, sigma=0.001), 60, workers=16)
     random_ones = [trial for trial in found if not trial.note]
     best = min(random_ones, key=lambda trial: loss(trial.values))
 
@@ -145,7 +127,7 @@ def test_around_the_best_of_many_random_trials_it_begins_narrower() -> None:
 
     def spread(startup: int) -> float:
         oracle = make(0, hyperparameters=hps, startup_trials=startup, population_size=40)
-        found = play(oracle, startup + 40, worth=lambda values: values["x"])
+        found = search(oracle, startup + 40, worth=lambda values: values["x"])
         return float(np.std([trial.values["y"] for trial in found[startup:]]))
 
     # Half the distance between points of which there are n in a square: 1 / 4 for 4, which is more than `sigma`.
@@ -154,7 +136,7 @@ def test_around_the_best_of_many_random_trials_it_begins_narrower() -> None:
 
 
 def test_more_trials_than_the_population_has_may_run() -> None:
-    trials = play(make(0, population_size=4, startup_trials=0), 40, workers=16)
+    trials = search(make(0, population_size=4, startup_trials=0), 40, workers=16)
     generations = [trial.note["generation"] for trial in trials]
 
     assert generations[:16] == [0] * 16
@@ -165,7 +147,7 @@ def test_more_trials_than_the_population_has_may_run() -> None:
 
 def test_asking_leaves_the_distribution_as_it_was() -> None:
     oracle = make(3, population_size=4, startup_trials=4)
-    alone = play(oracle, 28)
+    alone = search(oracle, 28)
     tuner = Tuner(make(3, population_size=4, startup_trials=4), max_trials=28)
     for trial in alone:
         # Without `propose`, which has a cache: what it would have kept must not matter.
@@ -183,7 +165,7 @@ def test_failures_are_avoided() -> None:
     def worth(values: dict[str, Any]) -> float | None:
         return None if values["x"] < 0.6 else (values["x"] - 0.8) ** 2
 
-    trials = play(make(1), 80, worth=worth)
+    trials = search(make(1), 80, worth=worth)
 
     assert sum(trial.values["x"] >= 0.6 for trial in trials[40:]) > 32
 
@@ -196,7 +178,7 @@ def test_a_flat_function_makes_it_begin_anew_with_twice_the_population(
     hps.Float("x", 0.0, 1.0)
     hps.Float("y", 0.0, 1.0)
     oracle = make(2, hyperparameters=hps, population_size=12, startup_trials=0, restart_strategy=strategy)
-    trials = play(oracle, 12 * 16 + 2, workers=12, worth=lambda _: 1.0)
+    trials = search(oracle, 12 * 16 + 2, workers=12, worth=lambda _: 1.0)
 
     assert max(trial.note["restart"] for trial in trials) == restarts
     assert oracle._folded()._cma.population_size == 12 * 2**restarts
@@ -204,7 +186,7 @@ def test_a_flat_function_makes_it_begin_anew_with_twice_the_population(
 
 def test_sigma_is_how_far_the_first_ones_are_apart() -> None:
     spread = {
-        sigma: np.std([trial.values["x"] for trial in play(make(0, sigma=sigma, startup_trials=0), 40, workers=40)])
+        sigma: np.std([trial.values["x"] for trial in search(make(0, sigma=sigma, startup_trials=0), 40, workers=40)])
         for sigma in (0.02, 0.2)
     }
 
@@ -213,7 +195,7 @@ def test_sigma_is_how_far_the_first_ones_are_apart() -> None:
 
 
 def test_integers_and_choices_are_not_settled_on_for_good() -> None:
-    trials = play(make(5), 120)
+    trials = search(make(5), 120)
 
     assert len({trial.values["n"] for trial in trials[-30:]}) > 1
     assert {trial.values["c"] for trial in trials[-60:]} > {"b"}

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.testing import play
 from cerebro_nas.tuners import Exhausted
 from cerebro_nas.tuners import TrialSuggestion
 from cerebro_nas.tuners import Tuner
@@ -65,22 +65,9 @@ def end(tuner: Tuner, trial_id: str, score: float | None) -> None:
     tuner.finish(trial_id, "FAILED" if score is None else "COMPLETED")
 
 
-def play(tuner: Tuner, score: Score, at_a_time: int = 1, seed: int = 0) -> list[TrialSuggestion]:
-    """Run a search; results come in any order. Gives the trials in the order in which they ended."""
-    tuner.oracle.max_trials = tuner.max_trials
-    rng = random.Random(seed)
-    running: list[TrialSuggestion] = []
-    ended = []
-    while True:
-        while len(running) < at_a_time and isinstance(suggestion := tuner.ask(), TrialSuggestion):
-            running.append(suggestion)
-        if not running:
-            break
-        trial = running.pop(rng.randrange(len(running)))
-        end(tuner, trial.trial_id, score(trial.values))
-        ended.append(trial)
-    tuner.close()
-    return ended
+def search(tuner: Tuner, score: Score, workers: int = 1) -> list[TrialSuggestion]:
+    """The trials in the order in which they ended."""
+    return play(tuner, score, workers=workers).ended
 
 
 def x0(values: dict[str, Any]) -> float:
@@ -92,20 +79,20 @@ def places(trials: list[TrialSuggestion]) -> list[tuple[int, int]]:
 
 
 def test_one_at_a_time_is_generation_by_generation() -> None:
-    trials = play(Tuner(oracle(numbers(2), population=5, generations=3), max_trials=100), x0)
+    trials = search(Tuner(oracle(numbers(2), population=5, generations=3), max_trials=100), x0)
 
     assert places(trials) == [(slot, generation) for generation in range(4) for slot in range(5)]
 
 
 @pytest.mark.parametrize("at_a_time", [4, 16])
 def test_there_are_as_many_trials_as_population_and_generations_say(at_a_time: int) -> None:
-    trials = play(Tuner(oracle(numbers(2), population=4, generations=2), max_trials=100), x0, at_a_time)
+    trials = search(Tuner(oracle(numbers(2), population=4, generations=2), max_trials=100), x0, at_a_time)
 
     assert sorted(places(trials)) == [(slot, generation) for slot in range(4) for generation in range(3)]
 
 
 def test_without_generations_the_tuner_says_when() -> None:
-    assert len(play(Tuner(oracle(numbers(2), population=4), max_trials=30), x0)) == 30
+    assert len(search(Tuner(oracle(numbers(2), population=4), max_trials=30), x0)) == 30
 
 
 def test_the_next_trial_goes_to_the_slot_with_the_fewest_running() -> None:
@@ -204,7 +191,7 @@ def test_hopsml_has_so_many_evaluations() -> None:
         "forced_gene": False,
         "base": "random",
     }
-    assert len(play(Tuner(oracle(numbers(2), generations=4, **settings), max_trials=100), x0)) == 6 * 5
+    assert len(search(Tuner(oracle(numbers(2), generations=4, **settings), max_trials=100), x0)) == 6 * 5
 
 
 def test_crossover_of_nothing_still_takes_one_value() -> None:
@@ -326,7 +313,7 @@ def test_unordered_choices_vary_only_where_the_population_does(refresh: float) -
 
 @pytest.mark.parametrize("at_a_time", [1, 5])
 def test_conditions_hold_in_every_vector(at_a_time: int) -> None:
-    trials = play(Tuner(oracle(conditional()), max_trials=100), lambda v: v["rate"], at_a_time)
+    trials = search(Tuner(oracle(conditional()), max_trials=100), lambda v: v["rate"], at_a_time)
 
     for trial in trials:
         kind = trial.values["kind"]
@@ -344,7 +331,7 @@ def test_a_small_space_is_used_up_without_repetition(at_a_time: int) -> None:
     space.Boolean("b")
     space.Choice("c", ["x", "y"])
     space.Fixed("d", 1)
-    trials = play(Tuner(oracle(space, population=4), max_trials=100), lambda v: v["a"], at_a_time)
+    trials = search(Tuner(oracle(space, population=4), max_trials=100), lambda v: v["a"], at_a_time)
 
     assert len({tuple(trial.values.items()) for trial in trials}) == len(trials) == 12
 
@@ -352,7 +339,7 @@ def test_a_small_space_is_used_up_without_repetition(at_a_time: int) -> None:
 def test_equal_seeds_give_equal_trials_whatever_numpy_draws() -> None:
     def trials(seed: int) -> list[dict[str, Any]]:
         np.random.rand(seed + len(found))
-        return [trial.values for trial in play(Tuner(oracle(numbers(2), seed=seed), max_trials=12), x0)]
+        return [trial.values for trial in search(Tuner(oracle(numbers(2), seed=seed), max_trials=12), x0)]
 
     found: list[Any] = []
     found.append(trials(1))
@@ -361,10 +348,10 @@ def test_equal_seeds_give_equal_trials_whatever_numpy_draws() -> None:
 
 
 def test_state_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    whole = play(Tuner(oracle(conditional()), max_trials=16), lambda v: v["rate"])
-    begun = play(Tuner(oracle(conditional()), max_trials=9, directory=tmp_path), lambda v: v["rate"])
+    whole = search(Tuner(oracle(conditional()), max_trials=16), lambda v: v["rate"])
+    begun = search(Tuner(oracle(conditional()), max_trials=9, directory=tmp_path), lambda v: v["rate"])
     again = oracle(conditional(), seed=99, max_trials=16)
-    rest = play(Tuner(again, max_trials=16, directory=tmp_path, resume=True), lambda v: v["rate"])
+    rest = search(Tuner(again, max_trials=16, directory=tmp_path, resume=True), lambda v: v["rate"])
 
     assert [(t.values, t.note) for t in begun + rest] == [(t.values, t.note) for t in whole]
 

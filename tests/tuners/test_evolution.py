@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.testing import play
 from cerebro_nas.tuners import TrialSuggestion
 from cerebro_nas.tuners import Tuner
 from cerebro_nas.tuners._evolution import EvolutionOracle
@@ -43,6 +43,10 @@ def letters(values: dict[str, Any]) -> float:
     return float(sum(OPS.index(value) for name, value in values.items() if "/" in name))
 
 
+def rate(values: dict[str, Any]) -> float:
+    return float(values["rate"])
+
+
 def conditional() -> keras_tuner.HyperParameters:
     hps = keras_tuner.HyperParameters()
     hps.Choice("kind", ["x", "y"])
@@ -70,22 +74,9 @@ def end(tuner: Tuner, trial_id: str, score: float | None) -> None:
     tuner.finish(trial_id, "FAILED" if score is None else "COMPLETED")
 
 
-def play(tuner: Tuner, score: Score, at_a_time: int = 1, seed: int = 0) -> list[TrialSuggestion]:
-    """Run a search; results come in any order. Gives the trials in the order in which they ended."""
-    tuner.oracle.max_trials = tuner.max_trials
-    rng = random.Random(seed)
-    running: list[TrialSuggestion] = []
-    ended = []
-    while True:
-        while len(running) < at_a_time and isinstance(suggestion := tuner.ask(), TrialSuggestion):
-            running.append(suggestion)
-        if not running:
-            break
-        trial = running.pop(rng.randrange(len(running)))
-        end(tuner, trial.trial_id, score(trial.values))
-        ended.append(trial)
-    tuner.close()
-    return ended
+def search(tuner: Tuner, score: Score, workers: int = 1) -> list[TrialSuggestion]:
+    """The trials in the order in which they ended."""
+    return play(tuner, score, workers=workers).ended
 
 
 def changed(child: TrialSuggestion, parent: TrialSuggestion) -> set[str]:
@@ -99,7 +90,7 @@ def lineage(trial: TrialSuggestion) -> tuple[int, int | None]:
 
 
 def test_random_trials_come_first_and_then_children_of_known_generation() -> None:
-    trials = play(Tuner(oracle(blocks(), population_size=5), max_trials=30), letters)
+    trials = search(Tuner(oracle(blocks(), population_size=5), max_trials=30), letters)
 
     assert [trial.note for trial in trials[:5]] == [{"generation": 0, "parent": None}] * 5
     by_id = {trial.trial_id: trial for trial in trials}
@@ -136,7 +127,7 @@ def test_mutations_change_a_value_or_a_block_or_rarely_everything() -> None:
 def test_the_best_trial_is_no_parent_any_more_when_it_is_old() -> None:
     falling = itertools.count(0, -1)
     evolution = oracle(blocks(), population_size=4, sample_size=3)
-    trials = play(Tuner(evolution, max_trials=40), lambda _: float(next(falling)), 3)
+    trials = search(Tuner(evolution, max_trials=40), lambda _: float(next(falling)), 3)
 
     order = [trial.trial_id for trial in trials]
     starts = sorted(trials, key=lambda trial: trial.trial_id)
@@ -201,14 +192,14 @@ def test_asks_do_not_wait_for_results() -> None:
 
 def test_children_inherit_weights_only_if_told_to() -> None:
     for inherit in (True, False):
-        trials = play(Tuner(oracle(blocks(), population_size=3, inherit_weights=inherit), max_trials=9), letters)
+        trials = search(Tuner(oracle(blocks(), population_size=3, inherit_weights=inherit), max_trials=9), letters)
 
         assert [t.parent for t in trials] == [t.note["parent"] if inherit else None for t in trials]
 
 
 def test_a_changed_choice_takes_its_own_part_and_leaves_the_rest() -> None:
-    trials = play(
-        Tuner(oracle(conditional(), population_size=5, mutations=1), max_trials=150), lambda v: v["rate"], at_a_time=3
+    trials = search(
+        Tuner(oracle(conditional(), population_size=5, mutations=1), max_trials=150), lambda v: v["rate"], workers=3
     )
 
     by_id = {trial.trial_id: trial for trial in trials}
@@ -233,7 +224,7 @@ def test_numbers_move_to_near_values_or_are_drawn_anew(redraw: float) -> None:
         space.Float(name, 1e-6, 1.0, sampling="log")
     space.Int("layers", 1, 20)
     evolution = oracle(space, population_size=5, redraw=redraw, step_size=0.02)
-    trials = play(Tuner(evolution, max_trials=80), lambda v: -abs(v["layers"] - 10), at_a_time=2)
+    trials = search(Tuner(evolution, max_trials=80), lambda v: -abs(v["layers"] - 10), workers=2)
 
     by_id = {trial.trial_id: trial for trial in trials}
     entries = {hp.name: hp for hp in space.space}
@@ -289,7 +280,7 @@ def test_a_small_space_is_used_up_without_repetition(parallel: int) -> None:
     space.Choice("a", [0, 1, 2])
     space.Boolean("b")
     space.Fixed("c", 1)
-    trials = play(Tuner(oracle(space, population_size=2), max_trials=100), lambda v: v["a"], parallel)
+    trials = search(Tuner(oracle(space, population_size=2), max_trials=100), lambda v: v["a"], parallel)
 
     assert len({tuple(trial.values.items()) for trial in trials}) == len(trials) == 6
 
@@ -298,7 +289,7 @@ def test_a_space_without_choices_has_one_trial() -> None:
     space = keras_tuner.HyperParameters()
     space.Fixed("c", 1)
 
-    assert len(play(Tuner(oracle(space, population_size=1), max_trials=5), lambda v: 0.0)) == 1
+    assert len(search(Tuner(oracle(space, population_size=1), max_trials=5), lambda v: 0.0)) == 1
 
 
 def test_equal_seeds_give_equal_trials_whatever_numpy_draws() -> None:
@@ -306,7 +297,7 @@ def test_equal_seeds_give_equal_trials_whatever_numpy_draws() -> None:
         np.random.rand(seed + len(found))
         return [
             trial.values
-            for trial in play(Tuner(oracle(blocks(), seed=seed, population_size=3), max_trials=12), letters)
+            for trial in search(Tuner(oracle(blocks(), seed=seed, population_size=3), max_trials=12), letters)
         ]
 
     found: list[Any] = []
@@ -316,11 +307,10 @@ def test_equal_seeds_give_equal_trials_whatever_numpy_draws() -> None:
 
 
 def test_state_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    whole = play(Tuner(oracle(conditional(), population_size=4), max_trials=14), lambda v: v["rate"])
-    begun = play(Tuner(oracle(conditional(), population_size=4), max_trials=8, directory=tmp_path), lambda v: v["rate"])
+    whole = search(Tuner(oracle(conditional(), population_size=4), max_trials=14), rate)
+    begun = search(Tuner(oracle(conditional(), population_size=4), max_trials=8, directory=tmp_path), rate)
     again = oracle(conditional(), population_size=4, seed=99)
-    again.max_trials = 14
-    rest = play(Tuner(again, max_trials=14, directory=tmp_path, resume=True), lambda v: v["rate"])
+    rest = search(Tuner(again, max_trials=14, directory=tmp_path, resume=True), rate)
 
     assert [(t.values, lineage(t)) for t in begun + rest] == [(t.values, lineage(t)) for t in whole]
     assert max(trial.note["generation"] for trial in rest) > 1

@@ -10,7 +10,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from cerebro_nas.tuners import TrialSuggestion
+from cerebro_nas.testing import play
 from cerebro_nas.tuners import Tuner
 from cerebro_nas.tuners._differential_evolution import DifferentialEvolutionOracle
 from cerebro_nas.tuners._evolution import EvolutionOracle
@@ -35,20 +35,7 @@ def search(
     """The configurations tried, in the order in which they ended: any of those that run may be the next."""
     objective = keras_tuner.Objective("score", "max")
     tuner = Tuner(kind(objective=objective, hyperparameters=space, seed=seed, max_trials=TRIALS), max_trials=TRIALS)
-    rng = random.Random(0)
-    running: list[TrialSuggestion] = []
-    tried = []
-    while True:
-        while len(running) < at_a_time and isinstance(suggestion := tuner.ask(), TrialSuggestion):
-            running.append(suggestion)
-        if not running:
-            break
-        trial = running.pop(rng.randrange(len(running)))
-        tuner.report(trial.trial_id, 0, {"score": score(trial.values)})
-        tuner.finish(trial.trial_id, "COMPLETED")
-        tried.append(trial.values)
-    tuner.close()
-    return tried
+    return [trial.values for trial in play(tuner, score, workers=at_a_time).ended]
 
 
 def numbers() -> keras_tuner.HyperParameters:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import keras_tuner
@@ -11,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.testing import play
 from cerebro_nas.tuners import GreedyOracle
 from cerebro_nas.tuners import TrialSuggestion
 from cerebro_nas.tuners import Tuner
@@ -33,13 +33,9 @@ def score(values: dict[str, Any]) -> float:
     return float(sum(value for name, value in values.items() if "/" in name))
 
 
-def play(tuner: Tuner) -> Iterator[dict[str, Any]]:
-    """Run a search one trial at a time; the score is the sum of the values."""
-    while isinstance(suggestion := tuner.ask(), TrialSuggestion):
-        tuner.report(suggestion.trial_id, 0, {"val_accuracy": score(suggestion.values)})
-        tuner.finish(suggestion.trial_id, "COMPLETED")
-        yield suggestion.values
-    tuner.close()
+def search(tuner: Tuner) -> list[dict[str, Any]]:
+    """The configurations that one trial at a time proposes; the score is the sum of the values."""
+    return play(tuner, score).values
 
 
 def greedy(max_trials: int = 15, **kwargs: Any) -> Tuner:
@@ -51,16 +47,16 @@ def greedy(max_trials: int = 15, **kwargs: Any) -> Tuner:
 @given(seed=st.integers(0, 10_000), noise=st.integers(0, 100))
 def test_equal_seeds_give_equal_trials_whatever_numpy_draws(seed: int, noise: int) -> None:
     np.random.seed(0)
-    first = list(play(greedy(10, seed=seed)))
+    first = search(greedy(10, seed=seed))
     np.random.seed(noise)
     np.random.rand(noise)
 
-    assert list(play(greedy(10, seed=seed))) == first
-    assert list(play(greedy(10, seed=seed + 1))) != first
+    assert (search(greedy(10, seed=seed))) == first
+    assert (search(greedy(10, seed=seed + 1))) != first
 
 
 def test_exploiting_varies_one_subtree_of_the_best() -> None:
-    trials = list(play(greedy(40, exploration=0.0)))
+    trials = search(greedy(40, exploration=0.0))
 
     local = 0
     for number, values in enumerate(trials[5:], start=5):
@@ -74,7 +70,7 @@ def test_exploiting_varies_one_subtree_of_the_best() -> None:
 
 def test_greedy_beats_pure_exploration() -> None:
     def best(exploration: float) -> float:
-        return sum(max(map(score, play(greedy(100, exploration=exploration, seed=seed)))) for seed in range(3))
+        return sum(max(map(score, search(greedy(100, exploration=exploration, seed=seed)))) for seed in range(3))
 
     assert best(0.1) > best(1.0) + 6
 
@@ -101,14 +97,14 @@ def test_it_begins_with_the_default_values_and_varies_half_of_the_trials_that_no
 
 
 def test_the_first_result_is_exploited_already() -> None:
-    first, second, *_ = play(greedy(4, hyperparameters=centred(), exploration=0.0))
+    first, second, *_ = search(greedy(4, hyperparameters=centred(), exploration=0.0))
 
     assert sum(first[name] == second[name] for name in first) >= 3
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_first_trial_is_the_default_one_however_much_is_explored(seed: int) -> None:
-    first, second, *_ = play(greedy(4, hyperparameters=centred(), exploration=1.0, seed=seed))
+    first, second, *_ = search(greedy(4, hyperparameters=centred(), exploration=1.0, seed=seed))
 
     assert set(first.values()) == {50}
     assert sum(value == 50 for value in second.values()) <= 2
@@ -134,13 +130,13 @@ def test_what_was_not_varied_yet_has_its_turn_though_it_has_two_values(seed: int
 
 
 def test_a_cold_start_is_random() -> None:
-    for values in play(greedy(5, hyperparameters=centred(), exploration=0.0, cold_start=5)):
+    for values in search(greedy(5, hyperparameters=centred(), exploration=0.0, cold_start=5)):
         assert sum(value == 50 for value in values.values()) <= 2
 
 
 def test_initial_configurations_stand_for_the_defaults() -> None:
     wanted = {"conv_block_1/a": 7}
-    first, second, *_ = play(greedy(3, hyperparameters=centred(), initial_hps=[wanted], exploration=0.0))
+    first, second, *_ = search(greedy(3, hyperparameters=centred(), initial_hps=[wanted], exploration=0.0))
 
     assert first["conv_block_1/a"] == 7
     assert set(second.values()) != {50}
@@ -167,12 +163,12 @@ def test_a_default_that_is_a_whole_number_is_not_varied_to_the_same_number() -> 
     hps.Choice("dropout", [0.0, 0.25, 0.5], default=0)
     hps.Choice("a", [1, 2])
     for seed in range(10):
-        first, second = play(greedy(2, hyperparameters=hps, exploration=0.0, seed=seed))
+        first, second = search(greedy(2, hyperparameters=hps, exploration=0.0, seed=seed))
         assert first != second
 
 
 def test_fixed_values_stay_fixed() -> None:
-    assert {values["learning_rate"] for values in play(greedy(20))} == {0.001}
+    assert {values["learning_rate"] for values in search(greedy(20))} == {0.001}
 
 
 def test_integer_exploration_counts_per_round() -> None:
@@ -185,7 +181,7 @@ def test_integer_exploration_counts_per_round() -> None:
 
 def test_initial_configurations_come_first_and_take_defaults() -> None:
     wanted = {"conv_block_1/a": 7, "optimizer": "sgd"}
-    first, second, *_ = play(greedy(6, initial_hps=[wanted]))
+    first, second, *_ = search(greedy(6, initial_hps=[wanted]))
 
     assert first["conv_block_1/a"] == 7
     assert first["optimizer"] == "sgd"
@@ -207,16 +203,16 @@ def test_a_new_conditional_part_is_sampled_whole() -> None:
     hps.Choice("kind", ["x", "y"])
     for kind in ("x", "y"):
         hps.Choice(f"{kind}/size", list(range(50)), parent_name="kind", parent_values=[kind])
-    for values in play(greedy(30, hyperparameters=hps, exploration=0.0)):
+    for values in search(greedy(30, hyperparameters=hps, exploration=0.0)):
         assert set(values) == {"kind", f"{values['kind']}/size"}
 
 
 def test_state_goes_on_where_it_stopped(tmp_path: Any) -> None:
-    whole = list(play(greedy(14)))
+    whole = search(greedy(14))
     first = greedy(7, directory=tmp_path)
-    begun = list(play(first))
+    begun = search(first)
 
-    rest = list(play(greedy(14, directory=tmp_path, resume=True, seed=99)))
+    rest = search(greedy(14, directory=tmp_path, resume=True, seed=99))
 
     assert begun + rest == whole
 
@@ -226,7 +222,7 @@ def test_a_small_space_is_used_up_without_repetition(exploration: float) -> None
     hps = keras_tuner.HyperParameters()
     hps.Choice("a", [0, 1, 2])
     hps.Boolean("b")
-    trials = list(play(greedy(100, hyperparameters=hps, exploration=exploration)))
+    trials = search(greedy(100, hyperparameters=hps, exploration=exploration))
 
     assert len(trials) == 6
     assert len({tuple(values.items()) for values in trials}) == 6

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib.util
-import random
 from typing import Any
 
 import keras_tuner
@@ -10,6 +9,7 @@ import pytest
 
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.testing import TunerContract
+from cerebro_nas.testing import play
 from cerebro_nas.tuners import RandomOracle
 from cerebro_nas.tuners import TrialSuggestion
 from cerebro_nas.tuners import Tuner
@@ -58,38 +58,22 @@ def make(seed: int, oracle: type[keras_tuner.Oracle] = MultivariateTPEOracle, **
     return oracle(objective=LOSS, seed=seed, **({"hyperparameters": space()} | kwargs))
 
 
-def play(oracle: keras_tuner.Oracle, trials: int, *, workers: int = 1, worth: Any = loss) -> list[dict[str, Any]]:
-    tuner = Tuner(oracle, max_trials=trials)
-    draw = random.Random(0)
-    running: list[TrialSuggestion] = []
-    found: list[dict[str, Any]] = []
-    while len(found) < trials or running:
-        answer = tuner.ask() if len(running) < workers and len(found) < trials else None
-        if isinstance(answer, TrialSuggestion):
-            running.append(answer)
-            found.append(answer.values)
-            continue
-        trial = running.pop(draw.randrange(len(running)))
-        value = worth(trial.values)
-        if value is not None:
-            tuner.report(trial.trial_id, 0, {"loss": value})
-        tuner.finish(trial.trial_id, "FAILED" if value is None else "COMPLETED")
-    tuner.close()
-    return found
+def search(oracle: keras_tuner.Oracle, trials: int, *, workers: int = 1, worth: Any = loss) -> list[dict[str, Any]]:
+    return play(Tuner(oracle, max_trials=trials), worth, workers=workers).values
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 8])
 def test_it_beats_random_search(workers: int) -> None:
     def late(oracle: type[keras_tuner.Oracle]) -> float:
-        runs = [play(make(seed, oracle), 50, workers=workers)[25:] for seed in range(4)]
+        runs = [search(make(seed, oracle), 50, workers=workers)[25:] for seed in range(4)]
         return float(np.mean([loss(values) for run in runs for values in run]))
 
     assert late(MultivariateTPEOracle) < 0.5 * late(RandomOracle)
 
 
 def test_what_goes_together_is_learnt() -> None:
-    trials = play(make(1), 50)
+    trials = search(make(1), 50)
     early, late = (
         np.mean([abs(values["x"] + values["y"] - 1.0) for values in part]) for part in (trials[:10], trials[30:])
     )
@@ -101,7 +85,7 @@ def test_failures_are_avoided() -> None:
     hps = keras_tuner.HyperParameters()
     hps.Float("x", 0.0, 1.0)
     oracle = make(2, hyperparameters=hps, n_startup_trials=4)
-    trials = play(oracle, 40, worth=lambda values: None if values["x"] < 0.6 else (values["x"] - 0.8) ** 2)
+    trials = search(oracle, 40, worth=lambda values: None if values["x"] < 0.6 else (values["x"] - 0.8) ** 2)
 
     assert sum(values["x"] >= 0.6 for values in trials[20:]) >= 15  # of 20; 8 by chance
 
@@ -141,7 +125,7 @@ def test_many_failures_push_no_failure_among_the_good() -> None:
 def test_nothing_is_printed_or_warned_of_and_optunas_verbosity_is_kept(capfd: pytest.CaptureFixture[str]) -> None:
     for level in (optuna.logging.INFO, optuna.logging.WARNING):
         optuna.logging.set_verbosity(level)
-        play(make(0, n_startup_trials=2), 8)  # pytest makes errors of warnings
+        search(make(0, n_startup_trials=2), 8)  # pytest makes errors of warnings
 
         assert optuna.logging.get_verbosity() == level
     assert "".join(capfd.readouterr()) == ""
@@ -156,7 +140,7 @@ def test_options_reach_optuna(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(**kwargs)
 
     monkeypatch.setattr(optuna.samplers, "TPESampler", sampler)
-    play(make(0, n_startup_trials=6, n_ei_candidates=7), 9)
+    search(make(0, n_startup_trials=6, n_ei_candidates=7), 9)
 
     assert len(seen) == 3
     assert {kwargs["n_ei_candidates"] for kwargs in seen} == {7}

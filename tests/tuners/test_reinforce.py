@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.testing import play
 from cerebro_nas.tuners import TrialSuggestion
 from cerebro_nas.tuners import Tuner
 from cerebro_nas.tuners._objective import make_objective
@@ -66,29 +66,10 @@ def make(oracle: type[Any] = ReinforceOracle, trials: int = 30, **options: Any) 
     return Tuner(made, max_trials=trials, **where)
 
 
-def play(tuner: Tuner, score: Score, workers: int = 4) -> tuple[list[dict[str, Any]], list[float]]:
-    """Run a search with several trials at a time that end in any order."""
-    running: list[TrialSuggestion] = []
-    values, rewards = [], []
-    order = random.Random(0)
-    while True:
-        answer = tuner.ask() if len(running) < workers else None
-        if isinstance(answer, TrialSuggestion):
-            running.append(answer)
-            values.append(answer.values)
-            continue
-        if not running:
-            break
-        trial = running.pop(order.randrange(len(running)))
-        reward = score(trial.values)
-        if reward is None:
-            tuner.finish(trial.trial_id, "FAILED", "on purpose")
-            continue
-        tuner.report(trial.trial_id, 0, {"val_accuracy": reward})
-        tuner.finish(trial.trial_id, "COMPLETED")
-        rewards.append(reward)
-    tuner.close()
-    return values, rewards
+def search(tuner: Tuner, score: Score, workers: int = 4) -> tuple[list[dict[str, Any]], list[float]]:
+    """The configurations as they were proposed, and the rewards as they came."""
+    played = play(tuner, score, workers=workers)
+    return played.values, played.scores
 
 
 def by_rate(values: dict[str, Any]) -> float:
@@ -96,7 +77,7 @@ def by_rate(values: dict[str, Any]) -> float:
 
 
 def test_only_active_hyperparameters_are_given_and_values_are_in_their_ranges() -> None:
-    trials, _ = play(make(), by_rate)
+    trials, _ = search(make(), by_rate)
 
     for values in trials:
         kind = values["kind"]
@@ -126,14 +107,14 @@ def test_a_few_results_make_the_controller_sure_of_nothing(seed: int) -> None:
 
 
 def test_equal_seeds_give_equal_trials_and_others_do_not() -> None:
-    first, _ = play(make(trials=15), by_rate)
+    first, _ = search(make(trials=15), by_rate)
 
-    assert play(make(trials=15), by_rate)[0] == first
-    assert play(make(trials=15, seed=4), by_rate)[0] != first
+    assert search(make(trials=15), by_rate)[0] == first
+    assert search(make(trials=15, seed=4), by_rate)[0] != first
 
 
 def test_the_policy_turns_to_what_is_rewarded() -> None:
-    trials, _ = play(make(trials=80), by_rate)
+    trials, _ = search(make(trials=80), by_rate)
     late = trials[-25:]
 
     assert sum(values["kind"] == "y" for values in late) >= 18
@@ -165,13 +146,13 @@ def test_what_fails_is_avoided() -> None:
     def score(values: dict[str, Any]) -> float | None:
         return None if values["kind"] == "x" else 0.5 + 0.01 * float(np.log10(values["rate"]))
 
-    late = play(make(trials=80), score)[0][-25:]
+    late = search(make(trials=80), score)[0][-25:]
 
     assert sum(values["kind"] == "x" for values in late) <= 3
 
 
 def test_a_search_without_any_success_goes_on() -> None:
-    trials, rewards = play(make(trials=30), lambda values: None)
+    trials, rewards = search(make(trials=30), lambda values: None)
 
     assert len(trials) == 30
     assert not rewards
@@ -183,7 +164,7 @@ def test_no_configuration_comes_twice_and_a_small_space_is_used_up(score: Score)
     hps.Choice("kind", ["x", "y"])
     hps.Int("size", 0, 4, parent_name="kind", parent_values=["x"])
     hps.Choice("rate", [0.1, 0.2, 0.3])
-    trials, _ = play(make(trials=100, hyperparameters=hps), score)
+    trials, _ = search(make(trials=100, hyperparameters=hps), score)
 
     assert len(trials) == 18
     assert len({tuple(values.items()) for values in trials}) == 18
@@ -245,9 +226,9 @@ def test_a_replay_without_proposals_retraces_the_controller() -> None:
 @pytest.mark.parametrize("method", ["sgd", "momentum", "adam"])
 def test_saved_state_goes_on_as_if_it_had_not_stopped(tmp_path: Path, method: str) -> None:
     options: dict[str, Any] = {"controller_optimizer": method, "controller_learning_rate": 0.05}
-    whole, _ = play(make(trials=24, **options), by_rate, workers=1)
-    begun, _ = play(make(trials=12, directory=tmp_path, **options), by_rate, workers=1)
-    rest, _ = play(make(trials=24, directory=tmp_path, resume=True, seed=99, **options), by_rate, workers=1)
+    whole, _ = search(make(trials=24, **options), by_rate, workers=1)
+    begun, _ = search(make(trials=12, directory=tmp_path, **options), by_rate, workers=1)
+    rest, _ = search(make(trials=24, directory=tmp_path, resume=True, seed=99, **options), by_rate, workers=1)
 
     assert begun + rest == whole
 
@@ -262,7 +243,7 @@ def test_hyperparameters_that_appear_during_the_search_are_decided_from_then_on(
     later = conditional()
     later.Choice("late", list(range(5)))
     tuner.update_space(later)
-    trials, _ = play(tuner, lambda values: float(values["late"]))
+    trials, _ = search(tuner, lambda values: float(values["late"]))
 
     assert len(trials) == 34
     assert np.mean([values["late"] for values in trials[-12:]]) > 2.5
@@ -270,7 +251,7 @@ def test_hyperparameters_that_appear_during_the_search_are_decided_from_then_on(
 
 def test_only_recent_and_running_trials_are_remembered() -> None:
     tuner = make(trials=30, controller_window=5)
-    play(tuner, by_rate)
+    search(tuner, by_rate)
 
     assert len(tuner.oracle._episodes) == 5
 
@@ -278,7 +259,7 @@ def test_only_recent_and_running_trials_are_remembered() -> None:
 def test_skip_connections_are_drawn_towards_their_target() -> None:
     def share(target: float) -> float:
         options: dict[str, Any] = {"controller_skip_target": target, "controller_skip_weight": 3.0}
-        trials, _ = play(make(hyperparameters=macro(3, layers=4), trials=40, **options), lambda values: 1.0)
+        trials, _ = search(make(hyperparameters=macro(3, layers=4), trials=40, **options), lambda values: 1.0)
         return float(np.mean([value for values in trials[-15:] for name, value in values.items() if "skip" in name]))
 
     assert share(0.9) > 0.7
@@ -288,7 +269,7 @@ def test_skip_connections_are_drawn_towards_their_target() -> None:
 def test_entropy_keeps_the_policy_open() -> None:
     def entropy(weight: float | None) -> float:
         tuner = make(trials=60, hyperparameters=macro(5, layers=2), controller_entropy_weight=weight)
-        play(tuner, lambda values: float(values["op_0"] + values["op_1"]))
+        search(tuner, lambda values: float(values["op_0"] + values["op_1"]))
         done = tuner.oracle._controller.run(np.zeros((1, 3), np.int64))
         return -float(sum((np.exp(step.log_p) * step.log_p).sum() for step in done.steps))
 
@@ -372,7 +353,7 @@ def test_with_katibs_defaults_credit_is_still_the_trials_own() -> None:
             "controller_train_steps": 5,
         }
         tuner = make(hyperparameters=space, trials=12, controller_defaults="katib", **fast)
-        play(tuner, lambda values: reward * values["op"])
+        search(tuner, lambda values: reward * values["op"])
         oracle = tuner.oracle
         return float(np.exp(oracle._controller.run(np.array([[1, 0]], np.int64)).log_p[0, 0]))
 
@@ -383,7 +364,7 @@ def test_with_katibs_defaults_credit_is_still_the_trials_own() -> None:
 def late_mean(oracle: type[Any], operations: int, seed: int) -> float:
     space = macro(operations)
     tuner = make(oracle, trials=200, hyperparameters=space, seed=seed)
-    return float(np.mean(play(tuner, additive(space, seed))[1][-50:]))
+    return float(np.mean(search(tuner, additive(space, seed))[1][-50:]))
 
 
 @pytest.mark.slow

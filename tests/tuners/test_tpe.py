@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-import random
 from typing import Any
 
 import keras_tuner
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.testing import TunerContract
+from cerebro_nas.testing import play
 from cerebro_nas.tuners import RandomOracle
 from cerebro_nas.tuners import TrialSuggestion
 from cerebro_nas.tuners import Tuner
@@ -52,22 +52,8 @@ def loss(values: dict[str, Any]) -> float:
     return float((values["kind"] != "b") + ((size - 14) / 20) ** 2 + (np.log10(values["rate"]) + 2) ** 2 / 16)
 
 
-def play(oracle: keras_tuner.Oracle, trials: int, *, workers: int = 1, order: int = 0) -> list[dict[str, Any]]:
-    tuner = Tuner(oracle, max_trials=trials)
-    draw = random.Random(order)
-    running: list[TrialSuggestion] = []
-    found: list[dict[str, Any]] = []
-    while len(found) < trials or running:
-        answer = tuner.ask() if len(running) < workers and len(found) < trials else None
-        if isinstance(answer, TrialSuggestion):
-            running.append(answer)
-            found.append(answer.values)
-        else:
-            trial = running.pop(draw.randrange(len(running)))
-            tuner.report(trial.trial_id, 0, {"loss": loss(trial.values)})
-            tuner.finish(trial.trial_id, "COMPLETED")
-    tuner.close()
-    return found
+def search(oracle: keras_tuner.Oracle, trials: int, *, workers: int = 1) -> list[dict[str, Any]]:
+    return play(Tuner(oracle, max_trials=trials), loss, workers=workers).values
 
 
 def make(oracle: type[keras_tuner.Oracle], seed: int, **kwargs: Any) -> keras_tuner.Oracle:
@@ -78,14 +64,14 @@ def make(oracle: type[keras_tuner.Oracle], seed: int, **kwargs: Any) -> keras_tu
 @pytest.mark.parametrize("workers", [1, 8])
 def test_it_beats_random_search(workers: int) -> None:
     def late(oracle: type[keras_tuner.Oracle]) -> float:
-        runs = [play(make(oracle, seed), 45, workers=workers)[25:] for seed in range(4)]
+        runs = [search(make(oracle, seed), 45, workers=workers)[25:] for seed in range(4)]
         return float(np.mean([loss(values) for run in runs for values in run]))
 
     assert late(TPEOracle) < 0.75 * late(RandomOracle)
 
 
 def test_the_branch_that_is_good_is_gone_into() -> None:
-    trials = play(make(TPEOracle, 4, n_startup_jobs=6, n_ei_candidates=50, gamma=0.9), 30)
+    trials = search(make(TPEOracle, 4, n_startup_jobs=6, n_ei_candidates=50, gamma=0.9), 30)
 
     assert sum(values["kind"] == "b" for values in trials[15:]) > 9
 
@@ -155,7 +141,7 @@ def test_hyperopt_is_given_the_good_ones_and_the_latest(losses: list[float | Non
 @pytest.mark.slow
 def test_many_candidates_choose_better_than_one() -> None:
     def mean(candidates: int) -> float:
-        trials = [play(make(TPEOracle, seed, n_ei_candidates=candidates), 45)[25:] for seed in range(4)]
+        trials = [search(make(TPEOracle, seed, n_ei_candidates=candidates), 45)[25:] for seed in range(4)]
         return float(np.mean([loss(values) for run in trials for values in run]))
 
     assert mean(24) < mean(1)
@@ -164,7 +150,7 @@ def test_many_candidates_choose_better_than_one() -> None:
 @pytest.mark.slow
 def test_a_heavy_prior_explores() -> None:
     def spread(weight: float) -> float:
-        trials = play(make(TPEOracle, 1, prior_weight=weight, n_startup_jobs=10, n_ei_candidates=1), 60)[30:]
+        trials = search(make(TPEOracle, 1, prior_weight=weight, n_startup_jobs=10, n_ei_candidates=1), 60)[30:]
         return len({values["kind"] for values in trials}) + float(np.std([np.log10(v["rate"]) for v in trials]))
 
     assert spread(50.0) > spread(0.01)
@@ -172,7 +158,7 @@ def test_a_heavy_prior_explores() -> None:
 
 def test_nothing_is_printed_or_logged(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        play(make(TPEOracle, 0, n_startup_jobs=3), 8)
+        search(make(TPEOracle, 0, n_startup_jobs=3), 8)
 
     assert [record for record in caplog.records if record.name.startswith("hyperopt")] == []
     assert "".join(capfd.readouterr()) == ""

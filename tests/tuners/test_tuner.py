@@ -10,6 +10,7 @@ import pytest
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.errors import SearchAborted
 from cerebro_nas.tuners import Exhausted
+from cerebro_nas.tuners import RandomOracle
 from cerebro_nas.tuners import TrialSuggestion
 from cerebro_nas.tuners import Tuner
 from cerebro_nas.tuners import Wait
@@ -324,6 +325,17 @@ def test_a_limit_may_come_only_later(tmp_path: Path) -> None:
     left = [asked(tuner) for _ in range(2)]
     assert len(left) == 2
     assert not isinstance(tuner.ask(), TrialSuggestion)
+    tuner.close()
+
+
+@pytest.mark.parametrize(("own", "given", "count"), [(None, 3, 3), (5, 3, 3), (2, 3, 3), (2, None, 2)])
+def test_the_limit_of_a_tuner_is_that_of_its_oracle(own: int | None, given: int | None, count: int) -> None:
+    oracle = RandomOracle(objective="val_accuracy", hyperparameters=space(), max_trials=own)
+    tuner = Tuner(oracle, max_trials=given)
+    for _ in range(count):
+        asked(tuner)
+    assert isinstance(tuner.ask(), Exhausted)
+    assert (tuner.exhausted, tuner.max_trials) == (True, count)
     tuner.close()
 
 
