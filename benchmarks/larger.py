@@ -27,8 +27,8 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data-mb", type=int, default=6000, help="size of the features")
-    parser.add_argument("--limit-mb", type=int, default=3000, help="memory that all processes together may take")
+    parser.add_argument("--data-mb", type=int, default=8000, help="size of the features")
+    parser.add_argument("--limit-mb", type=int, default=4000, help="memory that all processes together may take")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where some four times the data may be written; a temporary one")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
