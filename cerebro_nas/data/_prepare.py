@@ -255,6 +255,8 @@ def _refuse_faults(merged: list[_Merged], plan: StagePlan, rows: Rows, count: in
     if count == 0:
         raise DataError(f"There must be rows. Received: {rows.origin} of 0 rows. Check the filters that made it.")
     problems = [problem for found in merged for problem in _faults_of(found, plan.shapes.get(found.name), count)]
+    weightless = [found.name for found in merged if found.name == plan.weight and found.part.moments.maximum == 0]
+    problems += [f"column {name!r}: all weights are 0, so that there is nothing to learn from" for name in weightless]
     if problems:
         listed = "\n".join(f"- {problem}" for problem in problems)
         raise DataError(
@@ -291,9 +293,12 @@ def _counts(found: _Merged) -> str:
 def _refuse_too_few(train: int, valid: int, fraction: float | None, num_shards: int) -> None:
     drawn = max(1, round(train * fraction)) if fraction is not None else 0
     if train - drawn < num_shards or valid + drawn < 1:
+        advice = "Use fewer workers, or more rows."
+        if fraction is None:
+            advice = "Mark other rows in the column that `validation` names, or use fewer workers or more rows."
         raise DataError(
             f"There must be at least one training row for each of the {num_shards} shards and one validation row. "
-            f"Received: {train - drawn} training and {valid + drawn} validation rows. Use fewer workers, or more rows."
+            f"Received: {train - drawn} training and {valid + drawn} validation rows. {advice}"
         )
 
 

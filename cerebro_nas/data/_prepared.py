@@ -44,7 +44,10 @@ def load_prepared(store: Store, name: str) -> PreparedData:
     """
     url = store.data_url(name)
     if not store.exists(f"{url}/{FILE}"):
-        raise StoreError(f"There is no prepared data set in {url}. Call `fit` or `sys_setup` with a DataFrame first.")
+        raise StoreError(
+            f"There is no prepared data set in {url}. Call `fit`, or `sys_setup` (`prepare_data` of Cerebro's "
+            "searches), with a DataFrame first."
+        )
     try:
         return from_plain(parse_json(store.read_bytes(f"{url}/{FILE}")), url, _VERSION)
     except ValueError as error:

@@ -124,6 +124,13 @@ def _weights(given: Any, rows: int, flags: NDArray[np.bool_] | None) -> NDArray[
             f"`sample_weight` must have one number for each of the {trained} rows of `x`. "
             f"Received: {received or f'shape {weights.shape}'}. Pass an array of that length."
         )
+    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if len(wrong) or not weights.any():
+        first = f"the first in row {wrong[0]}: {weights[wrong[0]]}" if len(wrong) else ""
+        received = f"{len(wrong)} others, {first}" if first else "only zeros"
+        raise DataError(
+            f"`sample_weight` must have numbers of 0 or more, and one above 0. Received: {received}. Correct them."
+        )
     return np.concatenate([weights, np.ones(rows - trained)])
 
 

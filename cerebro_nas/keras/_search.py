@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -73,14 +74,13 @@ class EstimatorSearch(Searching):
         chosen = search.Settings(tuner_options=dict(options or {}))
         chosen.update(tuner=tuner, **given)
         chosen.check()
-        search.make_fit_arguments(batch_size=1, epochs=_checked_epochs(num_epochs), input_shape=None)
+        self._num_epochs = _checked_epochs(num_epochs)
         resources = search.make_resources(**where, **more)
         from cerebro_nas.keras._space import EstimatorSpace
 
         space: Any = EstimatorSpace(make, parameters, seed=int(chosen.seed or 0))
         super().__init__(space, chosen)
         self._resources = resources
-        self._num_epochs = int(num_epochs)
 
     @property
     def directory(self) -> str:
@@ -220,10 +220,10 @@ class EstimatorSearch(Searching):
         return found
 
 
-def _checked_epochs(value: Any) -> Any:
-    if value is None:
-        raise ConfigError("`num_epochs` must be a positive integer. Received: num_epochs=None. Pass 1 or more.")
-    return value
+def _checked_epochs(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        raise ConfigError(f"`num_epochs` must be a positive integer. Received: num_epochs={value!r}. Pass 1 or more.")
+    return int(value)
 
 
 def _default_seed() -> int:

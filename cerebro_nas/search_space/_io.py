@@ -115,8 +115,9 @@ def _check_rank(node: Any, name: str, shape: tuple[int, ...]) -> None:
     width = math.isqrt(shape[0])
     example = f"({width}, {width}, 1)" if width * width == shape[0] else "(height, width, channels)"
     raise ConfigError(
-        "Argument `input_shape` should give the shape of an image, (height, width) or (height, width, channels). "
-        f"Received: column {name!r} with tensors of shape {shape}. Pass, for example, `input_shape={example}`."
+        "An `ImageInput` should be given images of shape (height, width) or (height, width, channels). "
+        f"Received: {name!r} with rows of shape {shape}. Give arrays of that shape, or, with a DataFrame, "
+        f"`input_shape={example}`."
     )
 
 

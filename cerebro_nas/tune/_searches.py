@@ -44,7 +44,7 @@ class _ModelSelection(EstimatorSearch):
         num_epochs = where.pop("num_epochs")
         known = [name for name in (*SETTINGS, *options) if name not in own]
         unknown = {name: value for name, value in settings.items() if name not in known}
-        search.refuse_unknown(unknown, known, type(self).__name__)
+        search.refuse_unknown(unknown, (*known, *arguments), type(self).__name__)
         chosen = {name: value for name, value in settings.items() if name not in options}
         parameters = ParameterSpace(entries)
         super().__init__(

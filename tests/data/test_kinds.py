@@ -151,6 +151,12 @@ def test_negative_weights_are_refused(prepare: Prepare) -> None:
 
 
 @pytest.mark.case(29)
+def test_weights_that_are_all_zero_are_refused(prepare: Prepare) -> None:
+    with pytest.raises(DataError, match="column 'weight': all weights are 0"):
+        prepare({"x": np.arange(ROWS), "weight": np.zeros(ROWS)}, weight_column="weight")
+
+
+@pytest.mark.case(29)
 def test_dates_are_refused_with_advice(prepare: Prepare) -> None:
     """In the words of where they came from: Spark's functions are nothing to users of arrays."""
     with pytest.raises(DataError) as caught:

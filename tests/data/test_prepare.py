@@ -275,6 +275,16 @@ def test_too_few_rows(digits: DataFrame, prepare: Prepare, rows: int, message: s
 
 
 @pytest.mark.case(28)
+@pytest.mark.parametrize(("mark", "received"), [(True, "0 training and 1797"), (False, "1797 training and 0")])
+def test_a_column_that_marks_all_rows_or_none(digits: DataFrame, prepare: Prepare, mark: bool, received: str) -> None:
+    from pyspark.sql import functions as F
+
+    told = f"Received: {received} validation rows. Mark other rows in the column that `validation` names"
+    with pytest.raises(DataError, match=told):
+        prepare(digits.withColumn("held_out", F.lit(mark)), validation="held_out")
+
+
+@pytest.mark.case(28)
 def test_empty_and_skewed_partitions(digits: DataFrame, prepare: Prepare) -> None:
     from pyspark.sql import functions as F
 

@@ -94,6 +94,13 @@ def test_validation_frames_are_joined() -> None:
             {"sample_weight": ["a"] * N},
             "must have one number for each of the 6 rows .* float: 'a'",
         ),
+        (
+            np.zeros((N, 2)),
+            Y,
+            {"sample_weight": [1, -1, 1, np.nan, 1, 1]},
+            "Received: 2 others, the first in row 1: -1",
+        ),
+        (np.zeros((N, 2)), Y, {"sample_weight": np.zeros(N)}, "one above 0. Received: only zeros"),
         (pd.DataFrame({"a": Y}), Y, {"validation_data": (np.zeros((2, 1)), Y[:2])}, "must have the columns .* ndarray"),
         (pd.DataFrame({"a": Y}), Y, {"validation_data": (pd.DataFrame({"b": Y}), Y)}, "Received: \\['b'\\]"),
         (pd.DataFrame(np.zeros((N, 2)), columns=["a", "a"]), Y, {}, "columns of different names"),

@@ -400,7 +400,11 @@ def test_vectors_of_differing_length_in_different_partitions(spark: SparkSession
     ("rows", "label", "told"),
     [
         ([([1.0] * 4, 3)] * 6, "int", "at least two classes"),
-        ([([float(n)] * 5, n % 2) for n in range(6)], "int", "`input_shape` should give the shape of an image"),
+        (
+            [([float(n)] * 5, n % 2) for n in range(6)],
+            "int",
+            "An `ImageInput` should be given images of shape",
+        ),
     ],
     ids=["one class", "no image"],
 )
