@@ -133,11 +133,9 @@ class Books:
 
     def with_measures(self, trial: str, metrics: Mapping[str, float]) -> dict[str, float]:
         """Metrics of an epoch, with those measures of the candidate that are objectives."""
-        cost = self._records[trial].cost
-        measures = {"parameters": cost.parameters, "flops": cost.flops, "latency_ms": cost.latency_ms}
         wanted = {name for name, _ in self.objectives}
-        found = {name: float(value) for name, value in measures.items() if name in wanted and value is not None}
-        return {**metrics, **found}
+        measures = self._records[trial].cost.measures
+        return {**metrics, **{name: value for name, value in measures.items() if name in wanted}}
 
     def pause(self, trial: str) -> None:
         """The trial waits to be promoted."""
@@ -181,12 +179,12 @@ class Books:
 
     def is_in_front(self, trial: str) -> bool:
         """Whether no other trial dominates what this one has come to, of several objectives."""
-        mine = self._outcome(self._records[trial].metrics)
+        mine = self._outcome(self._records[trial].metrics_at(None))
         for name, record in self._records.items():
             best = record.best_epoch(self.objective, self.direction)
             if name == trial or best is None or record.status in ("FAILED", "REJECTED"):
                 continue
-            other = self._outcome(record.history[best])
+            other = self._outcome(record.metrics_at(best))
             if other != mine and all(theirs >= own for theirs, own in zip(other, mine, strict=True)):
                 return False
         return True

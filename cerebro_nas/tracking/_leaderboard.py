@@ -136,7 +136,7 @@ def _score(
     epoch = record.best_epoch(objective, direction) if at == "best" else None
     if epoch is None and record.history and not record.metrics:
         epoch = len(record.history) - 1
-    metrics = record.metrics if epoch is None else record.history[epoch]
+    metrics = record.metrics_at(epoch)
     if epoch is None and record.history:
         epoch = len(record.history) - 1
     return float(metrics.get(objective, math.nan)), metrics, epoch

@@ -34,6 +34,12 @@ class TrialCost:
     flops: int | None = None
     latency_ms: float | None = None
 
+    @property
+    def measures(self) -> dict[str, float]:
+        """What is known of the candidate that may be an objective."""
+        found = {"parameters": self.parameters, "flops": self.flops, "latency_ms": self.latency_ms}
+        return {name: float(value) for name, value in found.items() if value is not None}
+
 
 @dataclass(frozen=True)
 class TrialRecord:
@@ -76,6 +82,11 @@ class TrialRecord:
             if best is None or _better(value, self.history[best][objective], direction):
                 best = index
         return best
+
+    def metrics_at(self, epoch: int | None) -> dict[str, float]:
+        """Metrics of an epoch (None: of the last complete one); measures of the candidate among them as now known."""
+        metrics = self.metrics if epoch is None else self.history[epoch]
+        return {**metrics, **{name: value for name, value in self.cost.measures.items() if name in metrics}}
 
     def best_value(self, name: str, direction: Direction) -> float | None:
         """Best finite value of a metric over the epochs; without a history, its last value."""

@@ -136,6 +136,28 @@ def test_text_shows_every_objective_the_pareto_front_and_parents() -> None:
     ]
 
 
+def test_a_candidate_is_as_quick_as_it_was_ever_seen() -> None:
+    """Whichever epoch is its best: what the machine did beside it is not the candidate's."""
+    good = TrialRecord(
+        "good",
+        "COMPLETED",
+        metrics={"score": 0.8, "latency_ms": 0.2},
+        history=({"score": 0.9, "latency_ms": 0.9}, {"score": 0.8, "latency_ms": 0.2}),
+        cost=TrialCost(latency_ms=0.2),
+    )
+    other = TrialRecord(
+        "other",
+        "COMPLETED",
+        metrics={"score": 0.7, "latency_ms": 0.5},
+        history=({"score": 0.7, "latency_ms": 0.5},),
+        cost=TrialCost(latency_ms=0.5),
+    )
+    table = leaderboard([other, good], "score", "max", others=[("latency_ms", "min")])
+    assert table["trial"].tolist() == ["good", "other"]
+    assert table["metric.latency_ms"].tolist() == table["cost.latency_ms"].tolist() == [0.2, 0.5]
+    assert table["pareto"].tolist() == [True, False]
+
+
 def test_text_where_nothing_has_been_measured() -> None:
     table = leaderboard([record("a", [], "FAILED", "oom")], "val_accuracy", "max", others=[("flops", "min")])
     assert format_leaderboard(table, width=100).splitlines()[1].split()[:5] == ["1", "a", "-", "-", "FAILED"]
