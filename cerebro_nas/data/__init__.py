@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from cerebro_nas.data._faults import Faults
+from cerebro_nas.data._faults import usable
 from cerebro_nas.data._types import ColumnStatistics
 from cerebro_nas.data._types import Label
 from cerebro_nas.data._types import PreparedData
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ColumnStatistics",
+    "Faults",
     "Label",
     "LocalRows",
     "PetastormField",
@@ -39,6 +42,7 @@ __all__ = [
     "read_petastorm_schema",
     "rows_of",
     "source_digest",
+    "usable",
 ]
 
 _HOMES = {

@@ -267,11 +267,10 @@ def _refuse_faults(merged: list[_Merged], plan: StagePlan, rows: Rows, count: in
 
 def _faults_of(found: _Merged, shape: tuple[int, ...] | None, rows: int) -> list[str]:
     problems = []
-    for kind, count in found.part.faults.counts.items():
-        text = f"column {found.name!r}: {kind} in {count} of {rows} rows"
-        if kind.startswith("size is not") and shape is not None:
-            text += f" (input_shape={shape} asks for that size)"
-        problems.append(f"{text}, for example rows {found.part.faults.examples[kind]}")
+    for kind in found.part.faults.counts:
+        asked = kind.startswith("size is not") and shape is not None
+        hint = f" (input_shape={shape} asks for that size)" if asked else ""
+        problems.append(found.part.faults.told(found.name, kind, rows, hint))
     if len(found.sizes) > 1:
         problems.append(f"column {found.name!r}: rows of differing size, {list(found.sizes)}, in {_counts(found)} rows")
     elif len(found.shapes) > 1:

@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from cerebro_nas.data._faults import Faults
 from cerebro_nas.data._summary import Classes
 from cerebro_nas.data._summary import Moments
 from cerebro_nas.data._summary import Words
 from cerebro_nas.data._tensors import Extracted
-from cerebro_nas.data._tensors import Faults
 from cerebro_nas.data._tensors import extract
 from cerebro_nas.data._tensors import extract_texts
 from cerebro_nas.data._tensors import extract_weights

@@ -7,41 +7,17 @@ import math
 import zipfile
 import zlib
 from dataclasses import dataclass
-from dataclasses import field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cerebro_nas.data._faults import Faults
+from cerebro_nas.data._faults import usable
 from cerebro_nas.worker import category_text
 from cerebro_nas.worker import decode_image
 from cerebro_nas.worker import image_shape
-
-_EXAMPLES = 5
-_LARGEST = float(np.finfo(np.float32).max)
-
-
-@dataclass
-class Faults:
-    """Rows of a column that cannot be used, by kind, with the positions of the first few."""
-
-    counts: dict[str, int] = field(default_factory=dict)
-    examples: dict[str, list[int]] = field(default_factory=dict)
-
-    def add(self, kind: str, rows: NDArray[Any]) -> None:
-        """Count these rows (positions in their partition)."""
-        if len(rows):
-            self.counts[kind] = self.counts.get(kind, 0) + len(rows)
-            known = self.examples.setdefault(kind, [])
-            known.extend(int(row) for row in rows[: _EXAMPLES - len(known)])
-
-    def merge(self, other: Faults, shift: int = 0) -> None:
-        """Take in those of another part, whose rows begin at `shift`."""
-        for kind, count in other.counts.items():
-            self.counts[kind] = self.counts.get(kind, 0) + count
-            known = self.examples.setdefault(kind, [])
-            known.extend(row + shift for row in other.examples[kind][: _EXAMPLES - len(known)])
 
 
 @dataclass(frozen=True)
@@ -303,10 +279,7 @@ def _finite(found: Extracted, positions: NDArray[Any], faults: Faults, *, wide: 
     if values.dtype.kind != "f" or not len(values):
         return found
     table = values.reshape(len(values), -1)
-    fine = np.isfinite(table).all(axis=1)
-    if not wide and table.dtype == np.float64:
-        # They are stored as float32, which has no number as large.
-        fine &= (np.abs(table) <= _LARGEST).all(axis=1)
+    fine = usable(table, wide=wide).all(axis=1)
     if fine.all():
         return found
     good = found.good.copy()
