@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
@@ -44,6 +45,11 @@ class OutputSpec:
     classes: tuple[Any, ...] = ()
     width: int = 1
 
+    @property
+    def is_numbers(self) -> bool:
+        """Whether labels are the numbers that the model gives, and no classes by name."""
+        return self.kind in ("values", "multilabel")
+
     def decode(self, output: NDArray[Any]) -> NDArray[Any]:
         """Turn raw output of shape (n, ...) into n labels.
 
@@ -62,15 +68,13 @@ class OutputSpec:
         """Turn labels (n,), or rows that are encoded already (n, k), into targets.
 
         Raises:
-            ConfigError: a label is none of the classes.
+            ConfigError: a label is none of the classes, or no number where numbers were trained on.
         """
         labels = np.asarray(labels)
-        are_targets = self.kind in ("values", "multilabel")
-        if not are_targets and labels.ndim == 2 and labels.shape[1] == 1:
+        if not self.is_numbers and labels.ndim == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
-        if are_targets or labels.ndim == 2:
-            rows = labels.reshape(len(labels), -1)
-            return rows.astype(np.float32)
+        if self.is_numbers or labels.ndim == 2:
+            return self._numbers(labels.reshape(len(labels), math.prod(labels.shape[1:])))
         index = {label: position for position, label in enumerate(self.classes)}
         unknown = sorted({str(label) for label in labels.tolist() if label not in index})
         if unknown:
@@ -82,6 +86,16 @@ class OutputSpec:
         if self.kind == "binary":
             return positions.astype(np.float32).reshape(-1, 1)
         return np.take(np.eye(len(self.classes), dtype=np.float32), positions, axis=0)
+
+    def _numbers(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        try:
+            return rows.astype(np.float32)
+        except (TypeError, ValueError) as error:
+            others = sorted({str(label) for label in rows.ravel().tolist() if not _is_number(label)})
+            raise ConfigError(
+                "Labels should be numbers, as the model was trained on. "
+                f"Received: {others[:10]} in {self.column!r}. Convert them, or remove those rows."
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -150,3 +164,11 @@ def assemble(group: tuple[ColumnSpec, ...], columns: dict[str, NDArray[Any]]) ->
     if len(group) == 1 and group[0].shape:
         return columns[group[0].name]
     return np.stack([columns[spec.name].astype(np.float32) for spec in group], axis=-1)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -93,6 +93,16 @@ def test_an_unseen_label_is_named(labels: list[Any]) -> None:
     assert "['cat', 'dog', 'eel']" in str(caught.value)
 
 
+@pytest.mark.parametrize("dtype", [object, str])
+def test_labels_that_are_no_numbers_are_named(dtype: Any) -> None:
+    with pytest.raises(ConfigError, match=r"Labels should be numbers, .* Received: \['abc'\] in 'label'\. Convert"):
+        NUMBER.encode(np.array(["abc", "1.5"], dtype=dtype))
+
+
+def test_no_labels_are_no_targets() -> None:
+    assert [output.encode(np.empty((0, 1))).shape for output in (NUMBER, SEVERAL)] == [(0, 1)] * 2
+
+
 def test_scalar_columns_are_stacked_in_the_order_of_the_input() -> None:
     columns = tuple(ColumnSpec(name, (), "float32", "scalar") for name in ("b", "a"))
     (rows,) = _source(columns).assemble({"a": np.array([1.0, 2.0]), "b": np.array([3.0, 4.0])})
