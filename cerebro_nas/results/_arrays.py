@@ -10,25 +10,31 @@ from typing import Any
 
 import numpy as np
 
-from cerebro_nas.errors import CerebroNasError
+from cerebro_nas.data import usable
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.results._bundle import assemble
+from cerebro_nas.results._columns import HOLES
+from cerebro_nas.results._columns import NOT_FINITE
+from cerebro_nas.results._columns import no_numbers
+from cerebro_nas.results._columns import whole_rows
 from cerebro_nas.results._inference import check_columns
-from cerebro_nas.results._inference import to_tensor
+from cerebro_nas.results._inference import tensors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cerebro_nas.results._bundle import ModelSource
+    from cerebro_nas.results._unusable import Unusable
     from cerebro_nas.worker import ColumnSpec
 
 
-def model_inputs(x: Any, source: ModelSource) -> list[NDArray[Any]]:
+def model_inputs(x: Any, source: ModelSource, unusable: Unusable) -> list[NDArray[Any]]:
     """Give one array per input, of the shape that the model takes.
 
     Args:
         x: an array (a list of them for several inputs), or a pandas DataFrame with the feature columns.
         source: says what the inputs are.
+        unusable: where rows are counted that cannot be used; if there are any, what is returned lacks some.
 
     Raises:
         ConfigError: there are more or fewer arrays than inputs, or one has another shape; columns are missing.
@@ -36,13 +42,16 @@ def model_inputs(x: Any, source: ModelSource) -> list[NDArray[Any]]:
     if len(source.inputs) == 1 and isinstance(x, (list, tuple)) and len(x) == 1 and _is_array(x[0]):
         x = x[0]
     if hasattr(x, "columns") and hasattr(x, "to_numpy"):
-        return source.assemble(_columns(x, [spec for group in source.inputs for spec in group]))
+        columns = _columns(x, [spec for group in source.inputs for spec in group], unusable)
+        unusable.rows = len(x)
+        return [_assembled(group, columns, unusable) for group in source.inputs]
     if len(source.inputs) > 1 and isinstance(x, (list, tuple)) and len(x) == len(source.inputs):
-        return [_input(part, group, source) for part, group in zip(x, source.inputs, strict=True)]
-    if len(source.inputs) == 1:
-        return [_input(x, source.inputs[0], source)]
-    arrays = per_head(x, len(source.inputs), "x")
-    return [_input(array, group, source) for array, group in zip(arrays, source.inputs, strict=True)]
+        parts = list(x)
+    else:
+        parts = [x] if len(source.inputs) == 1 else per_head(x, len(source.inputs), "x")
+    found = [_input(part, group, source, unusable) for part, group in zip(parts, source.inputs, strict=True)]
+    unusable.rows = len(parts[0])
+    return found
 
 
 def per_head(values: Any, count: int, name: str) -> list[NDArray[Any]]:
@@ -66,60 +75,68 @@ def _is_array(value: Any) -> bool:
     return isinstance(value, np.ndarray) or hasattr(value, "iloc")
 
 
-def _input(x: Any, group: tuple[ColumnSpec, ...], source: ModelSource) -> NDArray[Any]:
+def _input(x: Any, group: tuple[ColumnSpec, ...], source: ModelSource, unusable: Unusable) -> NDArray[Any]:
     """The values of one input."""
     if hasattr(x, "columns") and hasattr(x, "to_numpy"):
         others = {spec.name for other in source.inputs if other is not group for spec in other}
-        return assemble(group, _columns(x, group, others))
+        return _assembled(group, _columns(x, group, unusable, others), unusable)
     if isinstance(x, (list, tuple)) and all(isinstance(value, str) for value in x):
         # NumPy would give each of them the room of the longest.
         x = np.array(x, dtype=object)
     array = np.asarray(x)
     if all(spec.encoder is None for spec in group):
-        return _shaped(_numbers(array) if array.dtype.kind in "OUS" else array, group)
+        if array.dtype.kind in "OUS":
+            return _counted(_shaped(_numbers(array), group), group, unusable, HOLES)
+        return _counted(_shaped(array, group), group, unusable)
     if len(group) == 1 and array.ndim == 1:
         array = array.reshape(-1, 1)
     if group[0].shape and len(array.shape) > 2:
         # Pictures that are decoded already.
-        return _shaped(array, group)
+        return _counted(_shaped(array, group), group, unusable)
     if array.ndim != 2 or array.shape[1] != len(group):
         raise ConfigError(
             f"`x` must hold rows of {len(group)} value(s), {', '.join(repr(spec.name) for spec in group)}, as in "
             f"training. Received: x with shape {array.shape}. Pass an array of shape (rows, {len(group)})."
         )
-    return assemble(group, {spec.name: _tensor(array[:, n].tolist(), spec) for n, spec in enumerate(group)})
+    columns = tensors([array[:, number].tolist() for number in range(len(group))], group, unusable)
+    return _assembled(group, columns, unusable)
 
 
 def _numbers(array: NDArray[Any]) -> NDArray[np.float32]:
     """Tables of mixed types hold numbers as objects, or as texts."""
     try:
-        return array.astype(np.float32)
+        with np.errstate(over="ignore"):
+            return array.astype(np.float32)
     except (TypeError, ValueError) as error:
-        raise _no_numbers(error) from error
+        raise no_numbers(error) from error
 
 
-def _no_numbers(error: Exception) -> ConfigError:
-    return ConfigError(
-        f"`x` must hold numbers where training had them. Received: {error}. Convert or drop those values."
-    )
+def _counted(
+    array: NDArray[Any], group: tuple[ColumnSpec, ...], unusable: Unusable, kind: str = NOT_FINITE
+) -> NDArray[Any]:
+    """The array, its numbers that are none counted by column."""
+    fine = usable(array)
+    if not fine.all():
+        # By name: a column may be there twice.
+        columns = {spec.name: fine if spec.shape else fine[:, number] for number, spec in enumerate(group)}
+        for name, rows in columns.items():
+            unusable.of(name).add(kind, np.flatnonzero(~whole_rows(rows)))
+    return array
 
 
-def _tensor(values: Any, spec: ColumnSpec) -> NDArray[Any]:
-    try:
-        return to_tensor(values, spec)
-    except CerebroNasError:
-        # It says what is wrong already, though some are a ValueError too.
-        raise
-    except (TypeError, ValueError) as error:
-        raise _no_numbers(error) from error
+def _assembled(group: tuple[ColumnSpec, ...], columns: dict[str, NDArray[Any]], unusable: Unusable) -> NDArray[Any]:
+    # Of columns that lack rows there is no table, nor will anybody ask for it.
+    return np.empty(0) if unusable else assemble(group, columns)
 
 
-def _columns(frame: Any, specs: Sequence[ColumnSpec], others: Collection[str] = ()) -> dict[str, NDArray[Any]]:
+def _columns(
+    frame: Any, specs: Sequence[ColumnSpec], unusable: Unusable, others: Collection[str] = ()
+) -> dict[str, NDArray[Any]]:
     # Frames without a header have numbers for names.
     there = {str(name): name for name in frame.columns}
     names = {spec.name: _name_in(there, spec.name, others) for spec in specs}
     check_columns(list(names.values()), there)
-    return {spec.name: _tensor(frame[there[names[spec.name]]], spec) for spec in specs}
+    return tensors([frame[there[names[spec.name]]] for spec in specs], specs, unusable)
 
 
 def _name_in(there: Collection[str], name: str, others: Collection[str]) -> str:

@@ -6,7 +6,6 @@ The executors read the model from the store, once per Python worker, so that not
 from __future__ import annotations
 
 import functools
-import io
 import math
 import os
 import sys
@@ -19,16 +18,23 @@ from typing import Any
 
 import numpy as np
 
+from cerebro_nas.data import Faults
+from cerebro_nas.errors import CerebroNasError
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.errors import DataError
 from cerebro_nas.results._bundle import ModelSource
 from cerebro_nas.results._bundle import OutputSpec
+from cerebro_nas.results._columns import to_tensor
+from cerebro_nas.results._labels import to_labels
 from cerebro_nas.results._parts import Part
 from cerebro_nas.results._parts import joined
 from cerebro_nas.results._parts import measured
 from cerebro_nas.results._parts import settled
+from cerebro_nas.results._unusable import IN_BATCH
+from cerebro_nas.results._unusable import IN_FRAME
+from cerebro_nas.results._unusable import Unusable
+from cerebro_nas.results._unusable import no_rows
 from cerebro_nas.worker import ColumnSpec
-from cerebro_nas.worker import encode_column
 
 if TYPE_CHECKING:
     import keras
@@ -44,10 +50,16 @@ _SHOWN = 5
 # Rows of a step while they are small together: larger steps gain little, and what layers make of the rows grows too.
 _STEP_ROWS = 4096
 _STEP_BYTES = 4 << 20
-_NPY = b"\x93NUMPY"
-# What a part of the rows gives on evaluation: its metrics, or an error.
-_NOTHING: dict[str, Any] = {"rows": 0, "names": [], "values": [], "sums": [], "kind": None, "error": None}
-_MEASURED = "rows bigint, names array<string>, values array<double>, sums array<binary>, kind string, error string"
+# What a part of the rows gives on evaluation: its metrics, rows that cannot be used, or an error.
+_NOTHING: dict[str, Any] = {
+    **{"rows": 0, "names": [], "values": [], "sums": []},
+    **{"unusable": "{}", "kind": None, "error": None},
+}
+_MEASURED = (
+    "rows bigint, names array<string>, values array<double>, sums array<binary>, "
+    "unusable string, kind string, error string"
+)
+_ERRORS: dict[str, type[CerebroNasError]] = {"ConfigError": ConfigError, "DataError": DataError}
 
 
 def transform(df: DataFrame, source: ModelSource, trial: str, name: str) -> DataFrame:
@@ -67,7 +79,10 @@ def transform(df: DataFrame, source: ModelSource, trial: str, name: str) -> Data
         model = load_cached(source, trial, name)
         for batch in batches:
             series = batch if isinstance(batch, tuple) else (batch,)
-            columns = {spec.name: to_tensor(column, spec) for spec, column in zip(specs, series, strict=True)}
+            unusable = Unusable()
+            columns = tensors(series, specs, unusable)
+            unusable.rows = len(series[0])
+            unusable.refuse("a batch", IN_BATCH)
             yield _predictions(model, source, columns)
 
     import pandas as pd
@@ -88,48 +103,78 @@ def evaluate(df: DataFrame, source: ModelSource, trial: str, name: str) -> dict[
     """Loss and metrics over all rows of `df`; see `TrialModel.evaluate`."""
     specs = feature_specs(source)
     labels = [output.column for output in source.outputs]
-    check_columns([spec.name for spec in specs] + labels, df.columns)
     names = [spec.name for spec in specs] + labels
+    check_columns(names, df.columns)
     # By number: a name with a dot in it would be read as a field.
-    plain = df.select(*[_plain(df, name).alias(f"c{number}") for number, name in enumerate(names)])
+    given = [_plain(df, name).alias(f"c{number}") for number, name in enumerate(names)]
+    # pandas shows a null among numbers as NaN, and it is not to be told as that.
+    nulls = [_plain(df, name).isNull().alias(f"n{number}") for number, name in enumerate(labels)]
 
     def measure(frames: Iterable[pd.DataFrame]) -> Iterable[pd.DataFrame]:
         import pandas as pd
 
-        model = load_cached(source, trial, name)
+        yield from (pd.DataFrame([{**_NOTHING, **told}]) for told in _measured(frames, source, trial, name))
 
-        def evaluated() -> Iterator[tuple[int, dict[str, float]]]:
-            for frame in frames:
-                given = dict(zip(names, (frame[name] for name in frame.columns), strict=True))
-                columns = {spec.name: to_tensor(given[spec.name], spec) for spec in specs}
-                values = [_labels(given[name]) for name in labels]
-                yield len(frame), evaluate_arrays(model, source, source.assemble(columns), values, source.batch_size)
-
-        try:
-            part = measured(evaluated(), model)
-        except (ConfigError, DataError) as error:
-            # As a row: an exception would reach the user inside a stack trace of Spark's.
-            part = None
-            yield pd.DataFrame([{**_NOTHING, "kind": type(error).__name__, "error": str(error)}])
-        if part is not None:
-            sums = [part.sums[name].astype("<f8").tobytes() if name in part.sums else None for name in part.found]
-            told = {"rows": part.rows, "names": list(part.found), "values": list(part.found.values()), "sums": sums}
-            yield pd.DataFrame([{**_NOTHING, **told}])
-
-    parts = []
-    for row in plain.mapInPandas(measure, _MEASURED).collect():
-        if row["error"] is not None:
-            raise (ConfigError if row["kind"] == "ConfigError" else DataError)(row["error"])
-        sums = zip(row["names"], row["sums"], strict=True)
-        states = {name: np.frombuffer(state, "<f8") for name, state in sums if state is not None}
-        parts.append(Part(row["rows"], dict(zip(row["names"], row["values"], strict=True)), states))
+    parts, unusable = [], Unusable()
+    for row in df.select(*given, *nulls).mapInPandas(measure, _MEASURED).collect():
+        if row["kind"] in _ERRORS:
+            raise _ERRORS[row["kind"]](row["error"])
+        unusable.merge(Unusable.from_json(row["unusable"], row["rows"]))
+        parts.append(_part(row))
+    unusable.refuse("a DataFrame", IN_FRAME)
     whole = joined(parts)
     if whole is None:
-        raise DataError(
-            "`evaluate` needs at least one row. Received: a DataFrame of 0 rows. Pass the rows to evaluate on."
-        )
+        raise no_rows("a DataFrame")
     # What a single part says of itself is final, and does not need the model here.
     return (settled(load_cached(source, trial, name), whole) if len(parts) > 1 and whole.sums else whole).found
+
+
+def _measured(frames: Iterable[pd.DataFrame], source: ModelSource, trial: str, name: str) -> Iterator[dict[str, Any]]:
+    """What a task of `evaluate` tells: nothing of no rows."""
+    model, unusable = load_cached(source, trial, name), Unusable()
+
+    def evaluated() -> Iterator[tuple[int, dict[str, float]]]:
+        for frame in frames:
+            columns, labels = _read(frame, source, unusable)
+            # The rest is read for its count alone.
+            if not unusable:
+                yield len(frame), evaluate_arrays(model, source, source.assemble(columns), labels, source.batch_size)
+
+    try:
+        part = measured(evaluated(), model)
+    except (ConfigError, DataError) as error:
+        # As a row: an exception would reach the user inside a stack trace of Spark's.
+        yield {"kind": type(error).__name__, "error": str(error)}
+        return
+    if unusable:
+        yield {"rows": unusable.rows, "unusable": unusable.to_json()}
+    elif part is not None:
+        sums = [part.sums[name].astype("<f8").tobytes() if name in part.sums else None for name in part.found]
+        yield {"rows": part.rows, "names": list(part.found), "values": list(part.found.values()), "sums": sums}
+
+
+def _read(
+    frame: pd.DataFrame, source: ModelSource, unusable: Unusable
+) -> tuple[dict[str, NDArray[Any]], list[NDArray[Any]]]:
+    """Columns and labels of a frame of `evaluate`; what is wrong with its rows is counted."""
+    specs, heads = feature_specs(source), len(source.outputs)
+    series = [frame[name] for name in frame.columns]
+    columns = tensors(series[: len(specs)], specs, unusable)
+    given = zip(source.outputs, series[len(specs) : -heads], series[-heads:], strict=True)
+    labels = [
+        to_labels(values, output, unusable.of(output.column), unusable.rows, nulls.to_numpy(dtype=bool))
+        for output, values, nulls in given
+    ]
+    unusable.rows += len(frame)
+    return columns, labels
+
+
+def _part(row: Any) -> Part:
+    sums = zip(row["names"], row["sums"], strict=True)
+    states = {name: np.frombuffer(state, "<f8") for name, state in sums if state is not None}
+    # On its way through pandas NaN has become null.
+    values = [math.nan if value is None else value for value in row["values"]]
+    return Part(row["rows"], dict(zip(row["names"], values, strict=True)), states)
 
 
 def evaluate_arrays(
@@ -154,6 +199,9 @@ def evaluate_arrays(
 
 def raw_outputs(model: keras.Model, inputs: list[NDArray[Any]], batch_size: int) -> list[NDArray[Any]]:
     """Outputs of the model on arrays, one array per output."""
+    if not len(inputs[0]):
+        # Keras fails without a single batch.
+        return [np.empty((0, *(size or 0 for size in output.shape[1:])), np.float32) for output in model.outputs]
     found = model.predict(inputs if len(inputs) > 1 else inputs[0], batch_size=batch_size, verbose=0)
     return list(found) if isinstance(found, (list, tuple)) else [found]
 
@@ -196,66 +244,14 @@ def check_columns(names: Sequence[str], there: Collection[str]) -> None:
         )
 
 
-def to_tensor(values: Any, spec: ColumnSpec) -> NDArray[Any]:
-    """Turn a pandas column into an array of shape (n, *spec.shape).
-
-    Whole numbers of training may be stored as such, but rows that come later may hold others: small ones and single
-    ones become float32, which is what the model's input is.
-
-    Raises:
-        DataError: values are missing, have another size, or are of another kind.
-    """
-    if hasattr(values, "columns"):
-        # Structs of pictures come as a frame.
-        values = values.to_dict("records")
-    single = spec.encoder is None and not spec.shape
-    dtype = "float32" if spec.dtype == "uint8" or single else spec.dtype
-    if spec.encoder is not None:
-        return _encoded(list(values), spec).astype(dtype, copy=False)
-    rows = [_cell(value) for value in values]
-    missing = sum(row is None for row in rows)
-    size = int(np.prod(spec.shape, dtype=np.int64))
-    sizes = {np.size(row) for row in rows if row is not None}
-    if missing or sizes - {size}:
-        raise DataError(
-            f"Column {spec.name!r} must hold {size} number(s) in each row, as in training. "
-            f"Received: {missing} missing and sizes {sorted(sizes)}. Clean the column first."
-        )
-    return np.asarray(rows, dtype=dtype).reshape(len(rows), *spec.shape)
-
-
-def _encoded(values: list[Any], spec: ColumnSpec) -> NDArray[Any]:
-    missing = sum(_cell_is_null(value) for value in values)
-    if missing:
-        raise DataError(
-            f"Column {spec.name!r} must hold a value in each row, as in training. Received: {missing} missing. "
-            "Fill or drop them first."
-        )
-    try:
-        return encode_column(values, spec)
-    except ValueError as error:
-        raise DataError(f"Column {spec.name!r} holds what it did not hold in training: {error}") from error
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, (bytes, bytearray)):
-        return np.load(io.BytesIO(value), allow_pickle=False) if value[:6] == _NPY else np.frombuffer(value, np.uint8)
-    if isinstance(value, np.ndarray) and value.dtype == object:
-        # Nested arrays come as arrays of arrays.
-        return np.stack([_cell(part) for part in value])
-    # pandas shows a null among numbers as NaN.
-    return None if _cell_is_null(value) else value
-
-
-def _cell_is_null(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _labels(values: Any) -> NDArray[Any]:
-    first = next((value for value in values if value is not None), None)
-    if isinstance(first, (list, tuple, np.ndarray)):
-        return np.stack([np.asarray(value) for value in values])
-    return np.asarray(values.to_numpy())
+def tensors(series: Sequence[Any], specs: Sequence[ColumnSpec], unusable: Unusable) -> dict[str, NDArray[Any]]:
+    """Turn pandas columns into arrays by name; rows that cannot be used are counted, and left out."""
+    found: dict[str, NDArray[Any]] = {}
+    for spec, column in zip(specs, series, strict=True):
+        # A column that feeds two inputs is counted once.
+        faults = Faults() if spec.name in found else unusable.of(spec.name)
+        found[spec.name] = to_tensor(column, spec, faults, unusable.rows)
+    return found
 
 
 def _plain(df: DataFrame, name: str) -> Column:
@@ -287,7 +283,7 @@ def _predictions(model: keras.Model, source: ModelSource, columns: dict[str, NDA
     for number, (output, values) in enumerate(zip(source.outputs, raw, strict=True)):
         labels = output.decode(values)
         # Lists, as PySpark makes lists of arrays one number at a time, which costs twice as much.
-        found[f"output_{number}"] = values.reshape(len(values), -1).astype(np.float32).tolist()
+        found[f"output_{number}"] = values.reshape(len(values), math.prod(values.shape[1:])).astype(np.float32).tolist()
         found[f"prediction_{number}"] = labels.tolist() if labels.ndim > 1 else labels
     return pd.DataFrame(found)
 

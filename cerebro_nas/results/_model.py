@@ -12,6 +12,10 @@ from cerebro_nas.results import _inference
 from cerebro_nas.results._arrays import model_inputs
 from cerebro_nas.results._arrays import per_head
 from cerebro_nas.results._export import save_verified
+from cerebro_nas.results._labels import to_labels
+from cerebro_nas.results._unusable import IN_ARRAYS
+from cerebro_nas.results._unusable import Unusable
+from cerebro_nas.results._unusable import no_rows
 
 if TYPE_CHECKING:
     import os
@@ -128,7 +132,10 @@ class TrialModel:
         """Predict labels: see `HyperHyperModel.predict`."""
         if _is_dataframe(x):
             return self.transform(x)
-        raw = _inference.raw_outputs(self._loaded(), model_inputs(x, self.source), batch_size)
+        unusable = Unusable()
+        inputs = model_inputs(x, self.source, unusable)
+        unusable.refuse("arrays", IN_ARRAYS)
+        raw = _inference.raw_outputs(self._loaded(), inputs, batch_size)
         labels = [output.decode(values) for output, values in zip(self.source.outputs, raw, strict=True)]
         return labels if len(labels) > 1 else labels[0]
 
@@ -137,6 +144,7 @@ class TrialModel:
 
         Raises:
             ConfigError: `y` is missing for arrays, or given for a DataFrame.
+            DataError: there are no rows, or some cannot be used: null, NaN, infinite.
         """
         if _is_dataframe(x) != (y is None):
             raise ConfigError(
@@ -145,8 +153,14 @@ class TrialModel:
             )
         if _is_dataframe(x):
             return _inference.evaluate(x, self.source, self.trial, self.best().name)
-        labels = per_head(y, len(self.source.outputs), "y")
-        return _inference.evaluate_arrays(self._loaded(), self.source, model_inputs(x, self.source), labels, batch_size)
+        given, unusable = per_head(y, len(self.source.outputs), "y"), Unusable()
+        inputs = model_inputs(x, self.source, unusable)
+        if not unusable.rows:
+            raise no_rows("arrays")
+        heads = zip(self.source.outputs, given, strict=True)
+        labels = [to_labels(values, output, unusable.of(output.column)) for output, values in heads]
+        unusable.refuse("arrays", IN_ARRAYS)
+        return _inference.evaluate_arrays(self._loaded(), self.source, inputs, labels, batch_size)
 
     def _loaded(self) -> Model:
         return _inference.load_cached(self.source, self.trial, self.best().name)

@@ -266,7 +266,7 @@ def test_rows_that_do_not_fit(fitted: Fitted, digits: Digits) -> None:
     from pyspark.sql import functions as F
 
     short = digits.test.withColumn("x", F.array(F.lit(1.0), F.lit(2.0)))
-    with pytest.raises(DataError, match=r"Column 'x' must hold 64 number\(s\) in each row"):
+    with pytest.raises(DataError, match=rf"- column 'x': size is not 64 in {TEST_ROWS} of {TEST_ROWS} rows"):
         fitted.model.evaluate(short)
 
 

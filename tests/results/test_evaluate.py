@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,10 +10,15 @@ from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
+from cerebro_nas.errors import ConfigError
+from cerebro_nas.errors import DataError
 from cerebro_nas.results import ModelSource
 from cerebro_nas.results import OutputSpec
+from cerebro_nas.results._inference import _measured
+from cerebro_nas.results._inference import _part
 from cerebro_nas.results._inference import evaluate
 from cerebro_nas.results._inference import evaluate_arrays
 from cerebro_nas.results._parts import Part
@@ -68,6 +74,69 @@ def test_metrics_are_those_of_all_rows(
         spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(before))
     assert list(found) == list(expected) == ["loss", "mae", "r2_score", "root_mean_squared_error"]
     assert found == pytest.approx(expected, rel=1e-4)
+
+
+def _frame(x: list[Any], y: list[Any], nulls: list[bool] | None = None) -> pd.DataFrame:
+    """What a task of `evaluate` gets from Spark."""
+    return pd.DataFrame({"c0": x, "c1": y, "n0": nulls or [False] * len(y)})
+
+
+def test_a_task_counts_what_it_cannot_use_to_its_end(tmp_path: Path) -> None:
+    source, trial, name = _stored(tmp_path)
+    good, bad = [1.0, 2.0, 3.0], [1.0, np.nan, 3.0]
+    frames = [
+        _frame([good], [1.0]),
+        _frame([good, bad], [np.nan, np.nan], [True, False]),
+        _frame([bad, None], [1.0, np.inf]),
+    ]
+    (told,) = _measured(frames, source, trial, name)
+    assert told["rows"] == 5
+    assert json.loads(told["unusable"]) == {
+        "x": {
+            "counts": {"null, NaN or infinite": 2, "null": 1},
+            "examples": {"null, NaN or infinite": [2, 3], "null": [4]},
+        },
+        "y": {"counts": {"null": 1, "NaN or infinite": 2}, "examples": {"null": [1], "NaN or infinite": [2, 4]}},
+    }
+
+
+def test_a_task_tells_of_labels_that_are_no_numbers(tmp_path: Path) -> None:
+    source, trial, name = _stored(tmp_path)
+    (told,) = _measured([_frame([[1.0, 2.0, 3.0]], ["abc"])], source, trial, name)
+    assert told["kind"] == "ConfigError"
+    assert "Labels should be numbers" in told["error"]
+
+
+def test_a_metric_that_is_none_comes_back_as_one() -> None:
+    row = {"rows": 2, "names": ["loss", "mae"], "values": [None, 1.5], "sums": [None, None]}
+    found = joined([_part(row), _part({**row, "values": [1.0, 2.5]})])
+    assert found is not None
+    assert np.isnan(found.found["loss"])
+    assert found.found["mae"] == 2.0
+
+
+@pytest.mark.spark
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+def test_rows_that_cannot_be_used_are_one_error_for_all_partitions(spark: SparkSession, tmp_path: Path) -> None:
+    source, trial, name = _stored(tmp_path)
+    rows: list[Any] = [([1.0, 2.0, 3.0], 1.0)] * 40
+    rows[3] = rows[35] = ([1.0, 2.0, 3.0], None)
+    rows[20] = ([1.0, float("inf"), 3.0], float("nan"))
+    df = spark.createDataFrame(spark.sparkContext.parallelize(rows, 4), "x array<double>, y double")
+    with pytest.raises(DataError) as caught:
+        evaluate(df, source, trial, name)
+    assert str(caught.value) == (
+        "The data cannot be used:\n- column 'x': null, NaN or infinite in 1 of 40 rows, for example rows [20]\n"
+        "- column 'y': null in 2 of 40 rows, for example rows [3, 35]\n"
+        "- column 'y': NaN or infinite in 1 of 40 rows, for example rows [20]\n"
+        "Received: a DataFrame of 40 rows. Clean or drop those rows "
+        "(row numbers count in the order of the DataFrame's partitions)."
+    )
+    with pytest.raises(ConfigError, match=r"Labels should be numbers, .*Received: \['abc'\] in 'y'"):
+        evaluate(df.selectExpr("array(1d, 2d, 3d) x", "'abc' y"), source, trial, name)
+    with pytest.raises(ConfigError, match="`x` must hold numbers where training had them"):
+        evaluate(df.selectExpr("array('n/a', '2', '3') x", "1 y"), source, trial, name)
 
 
 def test_parts_count_by_their_rows() -> None:

@@ -1,8 +1,7 @@
-"""Columns as pandas gives them, turned into tensors; evaluation of arrays."""
+"""What columns a model takes; prediction and evaluation of arrays."""
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from pathlib import Path
@@ -11,12 +10,10 @@ from typing import Any
 
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.errors import CorruptStateError
-from cerebro_nas.errors import DataError
 from cerebro_nas.results import ModelSource
 from cerebro_nas.results import OutputSpec
 from cerebro_nas.results import _inference
@@ -25,7 +22,6 @@ from cerebro_nas.results._inference import evaluate_arrays
 from cerebro_nas.results._inference import feature_specs
 from cerebro_nas.results._inference import load_cached
 from cerebro_nas.results._inference import raw_outputs
-from cerebro_nas.results._inference import to_tensor
 from cerebro_nas.storage import StateFiles
 from cerebro_nas.testing import tiny_search
 from cerebro_nas.worker import ColumnSpec
@@ -34,52 +30,6 @@ from cerebro_nas.worker import dump_state
 
 IMAGE = ColumnSpec("image", (2, 3), "uint8", "npy")
 NUMBER = ColumnSpec("number", (), "float32", "scalar")
-
-
-def _payload(array: Any) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize("kind", [list, np.array, tuple])
-def test_lists_become_tensors(kind: Any) -> None:
-    found = to_tensor(pd.Series([kind([float(n) for n in range(6)]) for _ in range(4)]), IMAGE)
-    assert (found.shape, found.dtype.name) == ((4, 2, 3), "float32")
-    assert found[0].tolist() == [[0, 1, 2], [3, 4, 5]]
-
-
-def test_binary_tensors_become_tensors() -> None:
-    array = np.arange(6, dtype=np.uint8).reshape(2, 3)
-    assert to_tensor(pd.Series([_payload(array)] * 2), IMAGE).tolist() == [array.tolist()] * 2
-
-
-def test_numbers_become_tensors() -> None:
-    found = to_tensor(pd.Series([1, 2]), NUMBER)
-    assert (found.tolist(), found.dtype.name) == ([1.0, 2.0], "float32")
-
-
-def test_no_rows_are_no_error() -> None:
-    assert to_tensor(pd.Series([], dtype=object), IMAGE).shape == (0, 2, 3)
-
-
-@pytest.mark.parametrize(
-    ("rows", "told"),
-    [
-        ([[1.0] * 6, None], r"1 missing and sizes \[6\]"),
-        ([[1.0] * 6, [1.0] * 5], r"0 missing and sizes \[5, 6\]"),
-        ([[1.0] * 4], r"0 missing and sizes \[4\]"),
-    ],
-)
-def test_rows_unlike_those_of_the_training(rows: list[Any], told: str) -> None:
-    with pytest.raises(DataError, match=rf"Column 'image' must hold 6 number.*Received: {told}"):
-        to_tensor(pd.Series(rows), IMAGE)
-
-
-def test_a_missing_number_is_missing() -> None:
-    """pandas shows a null among numbers as NaN."""
-    with pytest.raises(DataError, match="1 missing"):
-        to_tensor(pd.Series([1.0, None]), NUMBER)
 
 
 def test_columns_that_lack_are_named() -> None:
@@ -116,6 +66,19 @@ def test_arrays_are_evaluated_with_labels_of_the_data(model: Any) -> None:
 def test_raw_outputs_are_one_array_for_each_output(model: Any) -> None:
     (found,) = raw_outputs(model, [np.ones((3, 2), dtype=np.float32)], 2)
     assert found.tolist() == [[0.5, 0.5]] * 3
+
+
+def test_outputs_of_no_rows_have_the_shape_of_others(model: Any) -> None:
+    for outputs in (raw_outputs, _inference._outputs):
+        (found,) = outputs(model, [np.empty((0, 2), dtype=np.float32)], 2)
+        assert (found.shape, found.dtype.name) == ((0, 2), "float32")
+
+
+def test_a_batch_of_no_rows_has_predictions_of_no_rows(model: Any) -> None:
+    columns = tuple(ColumnSpec(name, (), "float32", "scalar") for name in "ab")
+    source = ModelSource("states", (columns,), (OutputSpec("y", "onehot", ("a", "b"), 2),), ("y__output",), 1)
+    found = _inference._predictions(model, source, {spec.name: np.empty(0) for spec in columns})
+    assert found.shape == (0, 2)
 
 
 @pytest.mark.parametrize(
@@ -202,8 +165,3 @@ def test_models_are_kept_by_the_name_of_their_state(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(CorruptStateError, match="is damaged"):
         source.load(spec.trial, names[0])
-
-
-def test_single_numbers_keep_their_fractions_whatever_those_of_training_were() -> None:
-    spec = ColumnSpec("n", (), "int64", "scalar")
-    assert to_tensor(pd.Series([2.9, -1.5]), spec).tolist() == pytest.approx([2.9, -1.5])

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+from cerebro_nas.errors import DataError
 from cerebro_nas.results import ModelSource
 from cerebro_nas.results import OutputSpec
 from cerebro_nas.results import TrialModel
@@ -65,3 +66,26 @@ def test_without_a_path_nothing_is_written(trial: TrialModel, tmp_path: Path) ->
     before = sorted(tmp_path.rglob("*"))
     assert [tensor.name for tensor in trial.export().inputs] == ["review"]
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_no_rows_are_predictions_of_no_rows(trial: TrialModel) -> None:
+    assert trial.predict(np.empty((0, 1), dtype=object)).shape == (0, 2)
+
+
+def test_there_is_nothing_to_say_of_no_rows(trial: TrialModel) -> None:
+    told = r"`evaluate` needs at least one row. Received: arrays of 0 rows. Pass the rows"
+    with pytest.raises(DataError, match=told):
+        trial.evaluate(np.empty((0, 1), dtype=object), np.empty((0, 2)))
+
+
+def test_rows_that_cannot_be_used_are_told_with_their_labels(trial: TrialModel) -> None:
+    x, y = np.array(["the cat", None, "a dog"], dtype=object), np.array([[1.0, 2.0], [3.0, np.nan], [np.inf, 4.0]])
+    with pytest.raises(DataError) as caught:
+        trial.evaluate(x, y)
+    assert str(caught.value) == (
+        "The data cannot be used:\n- column 'review': null in 1 of 3 rows, for example rows [1]\n"
+        "- column 'y': NaN or infinite in 2 of 3 rows, for example rows [1, 2]\n"
+        "Received: arrays of 3 rows. Clean or drop those rows (row numbers count from 0)."
+    )
+    with pytest.raises(DataError, match="null in 1 of 3 rows"):
+        trial.predict(x)
