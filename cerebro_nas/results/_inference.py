@@ -70,6 +70,8 @@ def transform(df: DataFrame, source: ModelSource, trial: str, name: str) -> Data
 
     specs = feature_specs(source)
     check_columns([spec.name for spec in specs], df.columns)
+    added = [*source.output_columns, *(f"{output.column}__prediction" for output in source.outputs)]
+    _check_new(df, added)
     struct = StructType()
     for number, output in enumerate(source.outputs):
         struct.add(f"output_{number}", _output_type())
@@ -92,11 +94,12 @@ def transform(df: DataFrame, source: ModelSource, trial: str, name: str) -> Data
     predict.__annotations__ = {"batches": given, "return": Iterator[pd.DataFrame]}
     # The stubs know no iterator that gives structs.
     udf = pandas_udf(predict, struct)  # type: ignore[call-overload]
-    found = df.withColumn("__found", udf(*[_narrow(df, spec) for spec in specs]))
+    held = _unused("__found", df)
+    found = df.withColumn(held, udf(*[_narrow(df, spec) for spec in specs]))
     for number, output in enumerate(source.outputs):
-        found = found.withColumn(source.output_columns[number], F.col(f"__found.output_{number}"))
-        found = found.withColumn(f"{output.column}__prediction", F.col(f"__found.prediction_{number}"))
-    return found.drop("__found")
+        found = found.withColumn(source.output_columns[number], F.col(f"{held}.output_{number}"))
+        found = found.withColumn(f"{output.column}__prediction", F.col(f"{held}.prediction_{number}"))
+    return found.drop(held)
 
 
 def evaluate(df: DataFrame, source: ModelSource, trial: str, name: str) -> dict[str, float]:
@@ -252,6 +255,31 @@ def tensors(series: Sequence[Any], specs: Sequence[ColumnSpec], unusable: Unusab
         faults = Faults() if spec.name in found else unusable.of(spec.name)
         found[spec.name] = to_tensor(column, spec, faults, unusable.rows)
     return found
+
+
+def _check_new(df: DataFrame, added: list[str]) -> None:
+    """Refuse to add a column that is there: Spark would put it in the place of the user's."""
+
+    def plain(name: str) -> str:
+        return name if case_sensitive else name.lower()
+
+    case_sensitive = str(df.sparkSession.conf.get("spark.sql.caseSensitive", "false")).lower() == "true"
+    there = {plain(name) for name in df.columns}
+    names = [plain(name) for name in added]
+    twice = [name for name in added if plain(name) in there or names.count(plain(name)) > 1]
+    if twice:
+        raise ConfigError(
+            f"The model adds the columns {added}, which must be new and different. Received: a DataFrame of "
+            f"{len(df.columns)} column(s), with which {sorted(set(twice))} would be there twice. Drop or rename yours, "
+            "or give the model's outputs other names, with `set_output_columns`."
+        )
+
+
+def _unused(name: str, df: DataFrame) -> str:
+    there = {column.lower() for column in df.columns}
+    while name in there:
+        name += "_"
+    return name
 
 
 def _plain(df: DataFrame, name: str) -> Column:

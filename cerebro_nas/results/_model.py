@@ -124,7 +124,10 @@ class TrialModel:
 
         Returns:
             `df` with, for each label, `<label>__output` (array of float: probabilities, or the numbers predicted) and
-            `<label>__prediction` (the label itself).
+            `<label>__prediction` (the label itself). Rows that training would have refused fail when they are read.
+
+        Raises:
+            ConfigError: feature columns are missing, or a column that is added is there already.
         """
         return _inference.transform(df, self.source, self.trial, self.best().name)
 

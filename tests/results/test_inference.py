@@ -45,6 +45,34 @@ def test_features_are_in_the_order_of_the_inputs() -> None:
     assert feature_specs(source) == [NUMBER, IMAGE]
 
 
+@pytest.mark.parametrize(
+    ("columns", "names", "sensitive", "told"),
+    [
+        (["number", "w"], ["w"], "false", r"\['w'\]"),
+        (["number", "W"], ["w"], "false", r"\['w'\]"),
+        (["number", "y__prediction", "y__output"], ["y__output"], "true", r"\['y__output', 'y__prediction'\]"),
+        (["number"], ["y__prediction"], "false", r"\['y__prediction'\]"),
+    ],
+)
+def test_a_column_that_is_there_is_not_replaced(
+    columns: list[str], names: list[str], sensitive: str, told: str
+) -> None:
+    df: Any = SimpleNamespace(
+        columns=columns, sparkSession=SimpleNamespace(conf={"spark.sql.caseSensitive": sensitive})
+    )
+    source = ModelSource("states", ((NUMBER,),), (OutputSpec("y", "values"),), ("y__output",), 1)
+    with pytest.raises(
+        ConfigError, match=rf"The model adds the columns \['{names[0]}', .* {told} would be there twice"
+    ):
+        _inference.transform(df, source.with_output_columns(names), "t", "n")
+
+
+def test_names_that_differ_in_case_are_others_where_spark_says_so() -> None:
+    df: Any = SimpleNamespace(columns=["W"], sparkSession=SimpleNamespace(conf={"spark.sql.caseSensitive": "true"}))
+    _inference._check_new(df, ["w"])
+    assert _inference._unused("w", df) == "w_"
+
+
 @pytest.fixture(scope="module")
 def model() -> Any:
     inputs = keras.Input((2,))
