@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,16 +64,21 @@ class Labels:
         if self.kind == "names":
             # Other rows may have longer names than those that the type was found of.
             labels = found if np.dtype(self.dtype).kind in "OUS" else found.astype(self.dtype)
-            return np.array([_text(label) for label in labels.ravel().tolist()]).reshape(-1, 1)
+            return np.array([_text(label) for label in labels.ravel().tolist()], dtype=np.str_).reshape(-1, 1)
         if self.kind == "zero_one":
             return found.astype(np.float32).reshape(-1, 1)
         if self.kind == "multi_label":
-            return (found.reshape(len(found), -1) > 0.5).astype(np.float32)
+            return (_table(found) > 0.5).astype(np.float32)
         if self.kind == "one_hot":
             positions = found.argmax(axis=-1) if found.ndim > 1 else found.astype(int)
             rows: NDArray[Any] = np.eye(self.width)[positions]
             return rows
-        return found.reshape(len(found), -1)
+        return _table(found)
+
+
+def _table(found: NDArray[Any]) -> NDArray[Any]:
+    """As rows; NumPy cannot tell their length where there are none."""
+    return found.reshape(len(found), math.prod(found.shape[1:]))
 
 
 def _text(label: Any) -> str:

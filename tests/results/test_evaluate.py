@@ -21,6 +21,7 @@ from cerebro_nas.results._inference import _measured
 from cerebro_nas.results._inference import _part
 from cerebro_nas.results._inference import evaluate
 from cerebro_nas.results._inference import evaluate_arrays
+from cerebro_nas.results._inference import transform
 from cerebro_nas.results._parts import Part
 from cerebro_nas.results._parts import joined
 from cerebro_nas.storage import StateFiles
@@ -137,6 +138,15 @@ def test_rows_that_cannot_be_used_are_one_error_for_all_partitions(spark: SparkS
         evaluate(df.selectExpr("array(1d, 2d, 3d) x", "'abc' y"), source, trial, name)
     with pytest.raises(ConfigError, match="`x` must hold numbers where training had them"):
         evaluate(df.selectExpr("array('n/a', '2', '3') x", "1 y"), source, trial, name)
+
+
+@pytest.mark.spark
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+def test_predictions_of_rows_that_cannot_be_used_fail(spark: SparkSession, tmp_path: Path) -> None:
+    df = spark.createDataFrame([([1.0, float("nan"), 3.0],)], "x array<double>")
+    with pytest.raises(Exception, match="column 'x': null, NaN or infinite in 1 of 1 rows(?s:.*)Received: a batch"):
+        transform(df, *_stored(tmp_path)).collect()
 
 
 def test_parts_count_by_their_rows() -> None:

@@ -127,3 +127,23 @@ def test_other_labels_of_a_column() -> None:
 def test_names_are_never_cut_to_the_length_of_the_training_rows() -> None:
     shown = Labels.of(ak.ClassificationHead(), np.array(["cat", "dog"])).show(np.array(["horse", "cat"]))
     assert shown.tolist() == [["horse"], ["cat"]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "found", "shape"),
+    [
+        (Labels("names", dtype="<U3"), np.empty(0, "<U3"), (0, 1)),
+        (Labels("names", dtype="<i8"), np.empty(0, np.int64), (0, 1)),
+        (Labels("zero_one"), np.empty(0, np.int64), (0, 1)),
+        (Labels("one_hot", 3), np.empty(0, np.int64), (0, 3)),
+        (Labels("multi_label", 3), np.empty((0, 3)), (0, 3)),
+        (Labels("numbers"), np.empty(0), (0, 1)),
+        (Labels("numbers"), np.empty((0, 2)), (0, 2)),
+    ],
+)
+def test_predictions_of_no_rows_have_the_shape_of_others(
+    labels: Labels, found: NDArray[Any], shape: tuple[int, int]
+) -> None:
+    shown = labels.show(found)
+    assert shown.shape == shape
+    assert shown.dtype.kind == ("U" if labels.kind == "names" else "f")
