@@ -291,7 +291,8 @@ def _plain(df: DataFrame, name: str) -> Column:
         return column
     from pyspark.ml.functions import vector_to_array
 
-    return vector_to_array(column)
+    # The conversion fails on null, where a null is to be counted.
+    return F.when(column.isNotNull(), vector_to_array(column))
 
 
 def _narrow(df: DataFrame, spec: ColumnSpec) -> Column:
