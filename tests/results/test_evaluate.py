@@ -136,7 +136,7 @@ def test_rows_that_cannot_be_used_are_one_error_for_all_partitions(spark: SparkS
         "Received: a DataFrame of 40 rows. Clean or drop those rows "
         "(row numbers count in the order of the DataFrame's partitions)."
     )
-    vectors = df.withColumn("x", F.when(F.col("y") == 1, array_to_vector("x"))).fillna(0.0)
+    vectors = df.withColumn("x", F.when(F.col("y") == 1, array_to_vector(F.col("x")))).fillna(0.0)
     with pytest.raises(DataError, match=r"column 'x': null in 3 of 40 rows, for example rows \[3, 20, 35\]\nReceived"):
         evaluate(vectors, source, trial, name)
 

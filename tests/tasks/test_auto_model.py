@@ -20,6 +20,7 @@ from cerebro_nas.backend import LocalBackend
 from cerebro_nas.backend import SimulatedBackend
 from cerebro_nas.errors import CerebroNasError
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.errors import DataError
 from cerebro_nas.testing import SimulatedCrash
 from cerebro_nas.testing import crash_after
 from cerebro_nas.tuners import RandomOracle
@@ -298,6 +299,26 @@ def test_predictions_look_as_autokeras_gives_them(fitted: ak.AutoModel) -> None:
     words, numbers = fitted.predict([X, _frame()], verbose=0)
     assert (words.shape, words.dtype.kind, set(words.ravel()) <= set(WORDS)) == ((60, 1), "U", True)
     assert (numbers.shape, numbers.dtype.kind) == ((60, 1), "f")
+
+
+def test_no_rows_have_predictions_of_no_rows_and_no_metrics(fitted: ak.AutoModel) -> None:
+    x = [X[:0], _frame()[:0]]
+    words, numbers = fitted.predict(x, verbose=0)
+    assert (words.shape, words.dtype.kind, numbers.shape) == ((0, 1), "U", (0, 1))
+    with pytest.raises(DataError, match="`evaluate` needs at least one row"):
+        fitted.evaluate(x, [WORDS[:0], Y[:0]])
+
+
+def test_rows_that_training_would_have_refused_are_refused(fitted: ak.AutoModel) -> None:
+    holes, frame = X.copy(), _frame()
+    holes[3, 0], frame.loc[2, "b"] = np.inf, None
+    with pytest.raises(DataError) as caught:
+        fitted.predict([holes, frame])
+    assert "NaN or infinite in 1 of 60 rows, for example rows [3]" in str(caught.value)
+    assert "null in 1 of 60 rows, for example rows [2]" in str(caught.value)
+    with pytest.raises(DataError) as also:
+        fitted.evaluate([holes, frame], [WORDS, np.append(Y[1:], np.nan)])
+    assert str(also.value).count("in 1 of 60 rows") == str(caught.value).count("in 1 of 60 rows") + 1 == 3
 
 
 def test_metrics_come_in_the_order_of_keras(fitted: ak.AutoModel) -> None:
