@@ -14,8 +14,12 @@ from typing import Literal
 import keras
 
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.search_space import check_one_number
 from cerebro_nas.search_space import check_own
 from cerebro_nas.search_space import is_keras_function
+from cerebro_nas.search_space import is_of_shapes
+from cerebro_nas.search_space import known_part
+from cerebro_nas.search_space import unknown_part
 
 Family = Literal["categorical", "binary", "logits", "values"]
 """What a loss takes: one-hot vectors; a probability; the same, given as logit; numbers as they are."""
@@ -150,12 +154,9 @@ def _per_output(argument: str, given: Any, outputs: Sequence[str]) -> list[Any]:
 
 
 def _loss(given: Any) -> LossPart:
-    try:
-        found = keras.losses.get(given) if isinstance(given, str) else given
-    except ValueError as error:
-        raise _unknown("loss", given, "a loss", "'categorical_crossentropy'") from error
-    if isinstance(found, type) or not callable(found):
-        raise _unknown("loss", given, "a loss", "'categorical_crossentropy'")
+    if isinstance(given, dict):
+        raise unknown_part("loss", given)
+    found = known_part("loss", given)
     name = _name(found)
     config = found.get_config() if isinstance(found, keras.losses.Loss) else {}
     if name in _TWIN_LOSSES:
@@ -175,15 +176,12 @@ def _loss(given: Any) -> LossPart:
 
 
 def _metric(given: Any) -> Any:
-    if isinstance(given, str) and given.lower() in ("accuracy", "acc"):
-        # Which one it is Keras tells from the shapes.
+    if is_of_shapes("metrics", given):
         return given
-    try:
-        found = keras.metrics.get(given) if isinstance(given, str) else given
-    except ValueError as error:
-        raise _unknown("metrics", given, "metrics", "['accuracy']") from error
-    if isinstance(found, type) or not callable(found):
-        raise _unknown("metrics", given, "metrics", "['accuracy']")
+    if isinstance(given, dict):
+        raise unknown_part("metrics", given)
+    found = known_part("metrics", given)
+    check_one_number("metrics", found)
     name = _name(found)
     if name in _TWIN_METRICS:
         config = found.get_config() if isinstance(found, keras.metrics.Metric) else {}
@@ -210,13 +208,6 @@ def _name(item: Any) -> str:
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, (list, tuple))
-
-
-def _unknown(argument: str, given: Any, what: str, example: str) -> ConfigError:
-    return ConfigError(
-        f"`{argument}` must be {what} of Keras, by name or as objects. Received: {argument}={given!r} "
-        f"(of type {type(given).__name__}). Pass for example {example}."
-    )
 
 
 def _brief(error: BaseException) -> str:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from cerebro_nas.search_space._built import architecture_text
     from cerebro_nas.search_space._built import check_size
     from cerebro_nas.search_space._flops import count_flops
+    from cerebro_nas.search_space._known import is_of_shapes
+    from cerebro_nas.search_space._known import known_part
+    from cerebro_nas.search_space._known import unknown_part
+    from cerebro_nas.search_space._one_number import check_one_number
     from cerebro_nas.search_space._own import check_own
     from cerebro_nas.search_space._own import is_keras_function
     from cerebro_nas.search_space._own import is_registered
@@ -35,30 +39,38 @@ __all__ = [
     "NamedColumns",
     "SearchSpace",
     "architecture_text",
+    "check_one_number",
     "check_own",
     "check_size",
     "count_flops",
     "fresh_session",
     "groups_in_order",
     "is_keras_function",
+    "is_of_shapes",
     "is_registered",
+    "known_part",
     "must_be_registered",
     "named_columns",
     "refuse_objects_of_main",
+    "unknown_part",
 ]
 
 _HOMES = {
     "Adapter": "_adapted",
     "SearchSpace": "_space",
     "architecture_text": "_built",
+    "check_one_number": "_one_number",
     "check_own": "_own",
     "check_size": "_built",
     "count_flops": "_flops",
     "fresh_session": "_adapter",
     "is_keras_function": "_own",
+    "is_of_shapes": "_known",
     "is_registered": "_own",
+    "known_part": "_known",
     "must_be_registered": "_own",
     "refuse_objects_of_main": "_own",
+    "unknown_part": "_known",
 }
 
 

@@ -15,6 +15,8 @@ from autokeras.engine import head as head_module
 from autokeras.engine import node as node_module
 from autokeras.graph import Graph
 from autokeras.utils import utils
+from keras.src import losses
+from keras.src import metrics
 from keras.src.backend.common import global_state
 from keras_tuner.src.engine.conditions import Parent as Parent
 
@@ -131,6 +133,16 @@ def is_head(value: Any) -> bool:
 def is_node(value: Any) -> bool:
     """Whether this is a node of the functional API."""
     return isinstance(value, node_module.Node)
+
+
+def names_of_losses() -> list[str]:
+    """Names that `keras.losses.get` takes."""
+    return sorted(losses.ALL_OBJECTS_DICT)
+
+
+def names_of_metrics() -> list[str]:
+    """Names that `keras.metrics.get` takes."""
+    return sorted(metrics.ALL_OBJECTS_DICT)
 
 
 def assemble(inputs: list[Any], heads: list[Any]) -> list[Any]:

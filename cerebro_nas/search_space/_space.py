@@ -29,6 +29,7 @@ from cerebro_nas.search_space._describe import describe_graph
 from cerebro_nas.search_space._explore import BATCH_SIZE
 from cerebro_nas.search_space._explore import Explorer
 from cerebro_nas.search_space._flops import count_flops
+from cerebro_nas.search_space._head_parts import check_head
 from cerebro_nas.search_space._layout import input_info
 from cerebro_nas.search_space._layout import labels_of
 from cerebro_nas.search_space._layout import make_layout
@@ -63,6 +64,8 @@ class SearchSpace:
         self.max_flops: int | None = None
         self._graph = _adapter.make_graph(_checked_inputs(inputs), _checked_outputs(inputs, outputs))
         self._heads = _adapter.heads_of(self._graph)
+        for head in self._heads:
+            check_head(head)
         self._settings = [_io.head_settings(head) for head in self._heads]
         self._features: tuple[tuple[ColumnSpec, ...], ...] = ()
         self._labels: tuple[ColumnSpec, ...] = ()

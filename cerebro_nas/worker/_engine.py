@@ -259,7 +259,7 @@ class Engine:
             )
             compiled = _Compiled(model, loop)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise CandidateError("build_error", f"Keras refuses the architecture: {_brief(error)}") from error
+            raise CandidateError("build_error", f"The model cannot be built: {_brief(error)}") from error
         compiled.holds = None if spec.parent else (spec.trial, 0)
         return compiled
 

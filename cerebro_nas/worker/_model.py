@@ -6,6 +6,7 @@ import contextlib
 import copy
 import random
 from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -70,8 +71,19 @@ def _build_metrics(model: keras.Model) -> None:
     outputs = [np.zeros((1, *(n or 1 for n in output.shape[1:])), dtype="float32") for output in model.outputs]
     pack = _single(outputs)
     model.compute_loss(x=None, y=pack, y_pred=pack)
-    model.compute_metrics(x=None, y=pack, y_pred=pack, sample_weight=None)
+    results = model.compute_metrics(x=None, y=pack, y_pred=pack, sample_weight=None)
     model.reset_metrics()
+    _check_numbers({name: tuple(getattr(value, "shape", ())) for name, value in results.items()})
+
+
+def _check_numbers(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse metrics of several numbers, in words that say which: the driver knows only those that it could try."""
+    for name, shape in shapes.items():
+        if shape:
+            raise ValueError(
+                f"Argument `metrics` should be metrics that give one number. Received: {name!r}, which gives numbers "
+                f'of shape {shape}. Make it with `average="macro"`, or choose one that gives their mean.'
+            )
 
 
 @contextlib.contextmanager

@@ -147,8 +147,11 @@ def test_an_optimizer_is_plain_values() -> None:
     [
         (lambda: optimizer_part("adamm"), r"`optimizer` must be a Keras optimizer .*Received: optimizer='adamm'"),
         (lambda: optimizer_part(3), "`optimizer` must be"),
-        (lambda: loss_parts("crossentropie", ONE), r"`loss` must be a loss of Keras.*Received: loss='crossentropie'"),
-        (lambda: loss_parts(keras.losses.MeanSquaredError, ONE), "`loss` must be a loss of Keras, by name or as"),
+        (
+            lambda: loss_parts("crossentropie", ONE),
+            r"Argument `loss` should be a loss of Keras.*loss='crossentropie' .* mean 'binary_crossentropy'",
+        ),
+        (lambda: loss_parts(keras.losses.MeanSquaredError, ONE), "`loss` should be a loss of Keras, by name or as"),
         (lambda: loss_parts(["mse"], TWO), r"`loss` must have one entry for each of the 2 outputs \(a, b\)"),
         (lambda: loss_parts(["mse", None], TWO), "`loss` must have one entry"),
         (lambda: loss_parts({"a": "mse"}, TWO), "`loss` must be a dict with the names of the outputs: a, b"),
@@ -163,8 +166,9 @@ def test_an_optimizer_is_plain_values() -> None:
         (lambda: metric_parts({"c": ["mae"]}, TWO), "`metrics` must be a dict with the names"),
         (
             lambda: metric_parts(["accurracy"], ONE),
-            r"`metrics` must be metrics of Keras.*Received: metrics='accurracy'",
+            r"`metrics` should be metrics of Keras.*Received: metrics='accurracy' .*Did you mean 'accuracy'\?",
         ),
+        (lambda: metric_parts([keras.metrics.F1Score()], ONE), r"the metric 'f1_score' of .*`average=\"macro\"`"),
         (
             lambda: loss_parts(keras.losses.SparseCategoricalCrossentropy(ignore_class=0), ONE),
             "Received: ignore_class=0",

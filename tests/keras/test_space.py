@@ -104,7 +104,7 @@ def test_too_large_candidates_are_rejected(estimator: Make, prepared: Prepare) -
         ({"metrics": ["mae"]}, "the same metrics"),
         ({"callbacks": [keras.callbacks.EarlyStopping()]}, "the same callbacks"),
         ({"batch_size": 0}, "`batch_size` must be a whole number"),
-        ({"loss": "nonsense"}, "`loss` must be a loss of Keras"),
+        ({"loss": "nonsense"}, "`loss` should be a loss of Keras"),
     ],
 )
 def test_a_candidate_unlike_the_others_is_rejected(

@@ -153,3 +153,8 @@ def test_inputs_without_a_name_are_called_as_before(prepare: Prepare) -> None:
     node = ak.ImageInput()
     space = ready(prepare, node, ak.ClassificationHead()(ak.DenseBlock(num_layers=1)(ak.Flatten()(node))))
     assert _input_names(space.build(space.explore(), trial="1")) == ["input_layer"]
+
+
+def test_names_of_losses_and_metrics_are_those_that_keras_takes() -> None:
+    assert {"mae", "huber", "categorical_crossentropy"} < set(_adapter.names_of_losses())
+    assert {"mae", "auc", "accuracy", "f1_score", "AUC"} < set(_adapter.names_of_metrics())

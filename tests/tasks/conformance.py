@@ -275,7 +275,8 @@ BLOCKS = (
         "ClassificationHead",
         "different",
         "`loss` holds (AutoKeras replaces it); `num_classes` must be that of the data (AutoKeras replaces it); sparse "
-        "losses are refused, as labels are encoded; labels are texts or whole numbers: fractions (0.5, 1.5), which "
+        "losses and metrics are refused, as labels are encoded, and so are metrics of several numbers, such as "
+        "`F1Score()` without `average`; labels are texts or whole numbers: fractions (0.5, 1.5), which "
         "AutoKeras takes for classes, are refused: pass texts (`y.astype(str)`)",
         _BLOCK,
     ),

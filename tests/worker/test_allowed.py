@@ -161,6 +161,12 @@ def test_a_specification_of_ours_is_built() -> None:
     assert build_model(_spec()).count_params() == 19
 
 
+def test_a_metric_of_several_numbers_is_named() -> None:
+    spec = dataclasses.replace(_spec(), metrics=(("mae", "f1_score"),))
+    with pytest.raises(ValueError, match="Received: 'f1_score', which gives numbers of shape"):
+        build_model(spec)
+
+
 def _canary(path: Path) -> dict[str, Any]:
     """Keras before 3.9 called it: a class that is a function of a module, and its configuration the arguments."""
     return {"module": "os", "class_name": "mkdir", "registered_name": "mkdir", "config": {"path": str(path)}}
