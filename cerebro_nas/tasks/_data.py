@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +13,9 @@ import numpy as np
 
 from cerebro_nas.errors import ConfigError
 
+# Of inputs and heads that the user has given no name, "image_input_1" say.
+_AUTOMATIC_NAME = re.compile(r"([a-z0-9_]+_)?(input|head)_\d+")
+
 
 def is_spark(x: Any) -> bool:
     """Whether it is a DataFrame of Spark."""
@@ -17,11 +23,36 @@ def is_spark(x: Any) -> bool:
     return hasattr(x, "mapInArrow")
 
 
-def parts(data: Any, names: Sequence[str]) -> list[Any]:
-    """The arrays and frames in a structure of them, in the order of the nodes `names`."""
-    if isinstance(data, dict) and set(data) == set(names):
-        return [data[name] for name in names]
-    return list(keras.tree.flatten(data))
+def parts(data: Any, names: Sequence[str], argument: str, where: str = "") -> list[Any]:
+    """The arrays and frames in a structure of them, in the order of the nodes; the arguments are those of `checked`.
+
+    Raises:
+        ConfigError: it is a dict by name, with other keys.
+    """
+    if not isinstance(data, dict) or not _is_by_name(data, names):
+        return list(keras.tree.flatten(data))
+    if set(data) != set(names):
+        raise ConfigError(
+            f"Argument `{argument}`{where} should be a dict with the keys {_quoted(names)}. "
+            f"Received: {_quoted(data) or 'no keys'}. {_meant(data, names)}"
+        )
+    return [data[name] for name in names]
+
+
+def _is_by_name(data: dict[Any, Any], names: Sequence[str]) -> bool:
+    """Whether a dict is meant by name: AutoKeras goes by the order of the keys, which swaps what is misspelt."""
+    return any(key in names for key in data) or not all(_AUTOMATIC_NAME.fullmatch(name) for name in names)
+
+
+def _meant(data: dict[Any, Any], names: Sequence[str]) -> str:
+    missing = [name for name in names if name not in data]
+    pairs = ((key, difflib.get_close_matches(str(key), missing, n=1)) for key in data if key not in names)
+    near = [f"{close[0]!r} for {key!r}" for key, close in pairs if close]
+    return f"Did you mean {', '.join(near)}?" if near else "Use these names, or pass a list in this order."
+
+
+def _quoted(names: Iterable[Any]) -> str:
+    return ", ".join(map(repr, names))
 
 
 def checked(data: Any, names: Sequence[str], argument: str, where: str = "") -> list[Any]:
@@ -34,9 +65,9 @@ def checked(data: Any, names: Sequence[str], argument: str, where: str = "") -> 
         where: comes behind it there.
 
     Raises:
-        ConfigError: there are more or fewer, or one is something else.
+        ConfigError: there are more or fewer, or of other names, or one is something else.
     """
-    found = parts(data, names)
+    found = parts(data, names, argument, where)
     if not all(_is_table(part) for part in found):
         kinds = ", ".join(dict.fromkeys(type(part).__name__ for part in found))
         raise ConfigError(

@@ -109,7 +109,9 @@ AUTO_MODEL = (
     Row(
         "AutoModel.fit(x)",
         "different",
-        "arrays as there; also pandas frames, and a Spark DataFrame that holds the labels too",
+        "arrays as there; also pandas frames, and a Spark DataFrame that holds the labels too; a dict goes by the "
+        "names of the inputs, and by the order of its keys, as there, only where none is a name and no input was given "
+        "one",
         "tasks/test_data.py::test_one_array_for_each_node",
     ),
     Row("AutoModel.fit(y)", "same", "of a Spark DataFrame: names of columns", "tasks/test_spark.py"),

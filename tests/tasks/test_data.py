@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,6 +35,33 @@ def test_one_array_for_each_node(given: Any) -> None:
 def test_a_dict_by_name_may_have_another_order() -> None:
     found = checked({"second": TWO, "first": ONE}, ["second", "first"], "x")
     assert found[0] is TWO
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        (("a_in", "c_in"), "Received: 'a_in', 'c_in'. Did you mean 'b_in' for 'c_in'?"),
+        (("a_in", "b_inn"), "Received: 'a_in', 'b_inn'. Did you mean 'b_in' for 'b_inn'?"),
+        (("a_inn", "b_inn"), "Received: 'a_inn', 'b_inn'. Did you mean 'a_in' for 'a_inn', 'b_in' for 'b_inn'?"),
+        (("pic", "tab"), "Received: 'pic', 'tab'. Use these names, or pass a list in this order."),
+        (("a_in",), "Received: 'a_in'. Use these names"),
+        (("a_in", "b_in", 3), "Received: 'a_in', 'b_in', 3. Use these names"),
+        ((), "Received: no keys. Use these names"),
+    ],
+)
+@pytest.mark.parametrize(("argument", "where"), [("x", ""), ("y", " in validation_data")])
+def test_a_dict_by_other_names_is_refused(keys: tuple[Any, ...], told: str, argument: str, where: str) -> None:
+    text = f"Argument `{argument}`{where} should be a dict with the keys 'b_in', 'a_in'. {told}"
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        checked(dict.fromkeys(keys, ONE), ["b_in", "a_in"], argument, where)
+
+
+def test_a_dict_goes_by_order_where_nothing_has_a_name() -> None:
+    names = ["image_input_1", "structured_data_input_1"]
+    assert checked({"pic": ONE, "tab": TWO}, names, "x")[1] is TWO
+    assert checked({"labels": ONE}, ["classification_head_1"], "y")[0] is ONE
+    with pytest.raises(ConfigError, match="Did you mean 'image_input_1' for 'image_input_2'"):
+        checked({"image_input_2": ONE, "structured_data_input_1": TWO}, names, "x")
 
 
 def test_frames_and_series_are_tables_too() -> None:
