@@ -282,7 +282,11 @@ class SearchDriver:
     def _take(self, event: BackendEvent) -> None:
         parts, ledger = self._parts, self._ledger
         if isinstance(event, UnitFailed):
-            _LOGGER.info("Trial %s failed on %s (%s): %s", event.unit.trial, event.worker, event.reason, event.message)
+            # What ends the trial is told on the display; on which worker it was, the log may say.
+            level = logging.DEBUG if event.trial_fault else logging.INFO
+            _LOGGER.log(
+                level, "Trial %s failed on %s (%s): %s", event.unit.trial, event.worker, event.reason, event.message
+            )
         elif isinstance(event, WorkerLost) and not event.planned and self._is_here(event.worker):
             parts.reporter.message(f"Worker {event.worker} was lost ({event.reason}); its unit runs again.")
         ledger.event(event, self._note("event", event_data(event)))

@@ -24,7 +24,8 @@ _REJECTED_SHOWN = 3
 class PlainReporter:
     """Writes one line for each event that is worth one, and a heartbeat when there was none for a while.
 
-    Where limits are tight, hundreds of candidates may be rejected: of those only the first few have lines.
+    Where limits are tight, hundreds of candidates may be rejected: of those only the first few have lines. Trials that
+    failed have none: the search tells each in a message, with what was wrong.
 
     Args:
         stream: where the lines go.
@@ -82,6 +83,8 @@ class PlainReporter:
 
     def _finished(self, trial: FinishedTrial, view: SearchView, later: Sequence[FinishedTrial]) -> None:
         """Write a line for a trial; `later`: those in the view that ended after it."""
+        if _word(trial.status) == "FAILED":
+            return
         rejected = _word(trial.status) == "REJECTED"
         self._rejected += rejected
         if not rejected or self._rejected <= _REJECTED_SHOWN:

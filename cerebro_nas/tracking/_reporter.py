@@ -18,9 +18,9 @@ class Reporter(Protocol):
 
     The search calls `open` once, after what an earlier session left was taken in (which may have called `message`),
     `update` after every turn of its loop (whether something happened or not: a reporter limits its own rate and needs
-    the turns for its clock), `message` for a line worth reading, and `close` once, on success and on error alike. All
-    calls come from one thread. No method raises because of the output stream; whatever else it raises switches the
-    reporter off (see `make_reporter`), and the search goes on.
+    the turns for its clock), `message` for a line worth reading, such as what a trial failed of, and `close` once, on
+    success and on error alike. All calls come from one thread. No method raises because of the output stream; whatever
+    else it raises switches the reporter off (see `make_reporter`), and the search goes on.
     """
 
     def open(self, view: SearchView) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -379,6 +380,22 @@ def test_a_candidate_at_fault_fails_and_the_others_go_on(tmp_path: Path) -> None
     assert search.outcomes == {("FAILED", "nan_loss"): 1, ("COMPLETED", "completed"): 5}
     (message,) = search.listener.messages
     assert "failed (nan_loss): nan_loss: simulated" in message
+
+
+@pytest.mark.parametrize("trial_fault", [True, False])
+def test_the_log_repeats_no_failure_that_the_display_tells(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, trial_fault: bool
+) -> None:
+    logger = logging.getLogger("cerebro_nas.search._driver")
+    logger.addHandler(caplog.handler)
+    caplog.set_level(logging.INFO, logger=logger.name)
+    try:
+        search = Search(tmp_path, faults=[FailUnit(reason="oom", trial_fault=trial_fault)]).run()
+    finally:
+        logger.removeHandler(caplog.handler)
+    logged = [line for line in caplog.messages if "failed on" in line]
+    assert bool(logged) is not trial_fault
+    assert len(search.listener.messages) == int(trial_fault)
 
 
 def test_three_failures_alike_at_the_beginning_end_the_search(tmp_path: Path) -> None:

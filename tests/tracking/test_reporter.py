@@ -102,6 +102,7 @@ def test_plain_writes_one_line_per_event_and_no_escape_codes() -> None:
     reporter.update(first)
     second = with_trial(with_trial(first, 1, 0.4), 2, None, "FAILED")
     reporter.update(replace(second, elapsed=61.0))
+    reporter.message("Trial 0002 failed (nan_loss): the loss is not a number")
     reporter.close(second, "the summary")
     lines = out.getvalue().splitlines()
     assert lines == [
@@ -109,7 +110,7 @@ def test_plain_writes_one_line_per_event_and_no_escape_codes() -> None:
         "[   0:00] trial 0000 COMPLETED val_accuracy=0.5000 3 epochs in 0:12 [1/12 done, 2 running]",
         "[   0:00] new best 0000: val_accuracy=0.5000  units=32",
         "[   1:01] trial 0001 COMPLETED val_accuracy=0.4000 3 epochs in 0:12 [2/12 done]",
-        "[   1:01] trial 0002 FAILED (nan_loss) 3 epochs in 0:12 [2/12 done, 2 running, 1 failed]",
+        "[   1:01] Trial 0002 failed (nan_loss): the loss is not a number",
         "the summary",
     ]
     assert "\x1b" not in out.getvalue()
@@ -124,7 +125,7 @@ def test_plain_counts_up_where_several_trials_ended_at_once() -> None:
         view = with_trial(view, number, value, "COMPLETED" if value else "FAILED")
     reporter.update(view)
     counted = [line.rpartition("[")[2] for line in out.getvalue().splitlines() if "trial 000" in line]
-    assert counted == ["1/12 done]", "1/12 done, 1 failed]", "2/12 done, 1 failed]", "3/12 done, 2 running, 1 failed]"]
+    assert counted == ["1/12 done]", "2/12 done, 1 failed]", "3/12 done, 2 running, 1 failed]"]
 
 
 def reject(view: SearchView, count: int) -> SearchView:
