@@ -14,6 +14,7 @@ from cerebro_nas.ml._columns import OUTPUT
 from cerebro_nas.ml._columns import Names
 from cerebro_nas.ml._columns import add_columns
 from cerebro_nas.ml._columns import check_names
+from cerebro_nas.ml._dataset import check_dataset
 from cerebro_nas.ml._packed import Packed
 from cerebro_nas.ml._packed import unpack
 from cerebro_nas.ml._params import ColumnParams
@@ -121,6 +122,7 @@ class HyperHyperEstimatorModel(Model, ColumnParams, MLReadable["HyperHyperEstima
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
         packed, names = self._packed, self._names()
+        check_dataset(dataset)
         check_names(dataset, names.added(dataset, packed.output))
         found = packed.model(self._feature_names(), OUTPUT).transform(dataset)
         return add_columns(dataset, found, packed.output, names)

@@ -14,6 +14,7 @@ from typing import Any
 
 from cerebro_nas.backend import SparkBackend
 from cerebro_nas.errors import ConfigError
+from cerebro_nas.ml._dataset import check_dataset
 from cerebro_nas.ml._graph import Ends
 from cerebro_nas.ml._graph import ends_of_task
 from cerebro_nas.ml._graph import fresh_ends
@@ -47,6 +48,7 @@ def run_search(params: SearchParams, ends: Ends | None, dataset: DataFrame) -> t
             "Either `inputs` and `outputs`, or `task`, must say what is searched. "
             f"Received: {'neither' if ends is None else 'both'}. Pass for example task='StructuredDataClassifier'."
         )
+    check_dataset(dataset)
     if ends is None:
         ends = ends_of_task(params.getTask())
     with _ONE_AT_A_TIME, _place(params, dataset.sparkSession) as (store, project):
