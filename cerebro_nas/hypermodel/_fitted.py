@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 from typing import Any
 
 from cerebro_nas.errors import ConfigError
 
 if TYPE_CHECKING:
-    import os
-
     import keras
 
     from cerebro_nas.results import ModelSelectionResult
@@ -87,7 +86,12 @@ class Fitted:
                 inputs, outputs with their classes, trial and metrics, fingerprint of the data, sha256 of the files.
 
         Raises:
-            ConfigError: the path has another suffix, or names something that is no earlier export.
+            ConfigError: it is no path, has another suffix, or names something that is no earlier export.
             StoreError: it cannot be written, or the model that was loaded again predicts something else.
         """
+        if path is not None and not isinstance(path, (str, os.PathLike)):
+            raise ConfigError(
+                f"Argument `path` should be a path, or None. Received: path={path!r} (of type {type(path).__name__}). "
+                "Pass for example 'best.keras'."
+            )
         return self.result.best_model.export(path)

@@ -24,6 +24,7 @@ from cerebro_nas.search._session import search_spec
 from cerebro_nas.search._settings import FitArguments
 from cerebro_nas.search._settings import Resources
 from cerebro_nas.search._settings import Settings
+from cerebro_nas.search._settings import check_directory
 from cerebro_nas.search._settings import check_verbose
 from cerebro_nas.search._settings import make_fit_arguments
 from cerebro_nas.search._settings import make_resources
@@ -50,6 +51,7 @@ __all__ = [
     "Watch",
     "began_with",
     "check_data",
+    "check_directory",
     "check_evaluation_metric",
     "check_objective",
     "check_same",

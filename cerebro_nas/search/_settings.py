@@ -105,13 +105,7 @@ class Settings:
             )
         if not isinstance(self.overwrite, bool):
             raise ConfigError(f"`overwrite` must be True or False. Received: overwrite={self.overwrite!r}. Pass one.")
-        if self.directory is not None and (
-            not isinstance(self.directory, (str, os.PathLike)) or not os.fspath(self.directory)
-        ):
-            raise ConfigError(
-                f"`directory` must be a path, or None. Received: directory={self.directory!r}. Pass the directory in "
-                "which searches are kept."
-            )
+        check_directory(self.directory)
         _check_choice("visit_order", self.visit_order, VISIT_ORDERS)
         fields = self.force_fields
         if not isinstance(fields, (list, tuple, set, frozenset)) or not all(field in FORCEABLE for field in fields):
@@ -277,6 +271,19 @@ def _checked_shape(shape: Any, given: Any) -> tuple[int, ...]:
             f"dimension, or a dict of them by column. Received: input_shape={given!r}. Pass for example (28, 28, 1)."
         )
     return tuple(int(n) for n in shape)
+
+
+def check_directory(value: Any) -> None:
+    """Refuse what is no directory for searches.
+
+    Raises:
+        ConfigError: it is neither a path nor None.
+    """
+    if value is not None and (not isinstance(value, (str, os.PathLike)) or not os.fspath(value)):
+        raise ConfigError(
+            f"`directory` must be a path, or None. Received: directory={value!r}. Pass the directory in "
+            "which searches are kept."
+        )
 
 
 def check_verbose(verbose: Any) -> None:

@@ -96,6 +96,8 @@ class AutoModel:
         import keras_tuner
         from autokeras import Head
 
+        # As for AutoKeras, an empty one is the current directory.
+        search.check_directory(None if directory == "" else directory)
         self._choice = choose_tuner(tuner, kwargs)
         # An oracle of the user's own has its objective and its limit, unless told otherwise.
         is_own = isinstance(tuner, keras_tuner.Oracle)

@@ -99,6 +99,7 @@ def test_an_oracle_brings_its_objective_and_its_limit(tmp_path: Path) -> None:
         ({"factr": 3, "tuner": "hyperband"}, "Did you mean 'factor'"),
         ({"max_trials": 0}, "`max_trials` must be a positive integer"),
         ({"objective": "val_nothing"}, "whose direction is known"),
+        ({"directory": 5}, "`directory` must be a path, or None. Received: directory=5"),
         ({"project_name": "a/b"}, "`project_name` must be a plain name"),
         ({"max_model_size": -1}, "max_model_size"),
     ],
@@ -219,6 +220,13 @@ def test_hyperband_of_autokeras(make: Make) -> None:
     history = model.fit(X, WORDS, epochs=1, verbose=0)
     assert max(record.cost.epochs for record in model.result.records) == 3
     assert history.epoch == [0]
+
+
+def test_a_model_is_saved_at_a_path(make: Make) -> None:
+    with pytest.raises(
+        ConfigError, match=r"Argument `path` should be a path, or None\. Received: path=3 \(of type int"
+    ):
+        make().export_model(3)  # type: ignore[arg-type]
 
 
 def test_nothing_can_be_predicted_before_fit(make: Make) -> None:
