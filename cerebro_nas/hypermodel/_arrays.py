@@ -169,9 +169,10 @@ def _with_validation(
     if validation_data is None:
         return x, y, None
     if not isinstance(validation_data, (list, tuple)) or len(validation_data) != 2:
+        size = f" of {len(validation_data)}" if isinstance(validation_data, (list, tuple)) else ""
         raise DataError(
             "`validation_data` must be a tuple (x_val, y_val). "
-            f"Received: validation_data of type {type(validation_data).__name__}. Pass arrays as for `x` and `y`."
+            f"Received: validation_data, a {type(validation_data).__name__}{size}. Pass arrays as for `x` and `y`."
         )
     x_val, y_val = in_order(validation_data[0], names, "x_val"), in_order(validation_data[1], heads, "y_val")
     _check_lengths([*x_val, *y_val], [*names, *heads])

@@ -268,7 +268,8 @@ class EstimatorSpace:
                 return rehearse(self._make, self._values(number))
             except BuildError as error:
                 failures.append(error)
-        raise ConfigError(f"{failures[0]} So it did with {len(failures)} configurations. Call it yourself to see why.")
+        said = str(failures[0]).rstrip(".")
+        raise ConfigError(f"{said}. So it did with {len(failures)} configurations. Call it yourself to see why.")
 
     def _compare(self) -> None:
         """Look at another candidate too: what all of them would be rejected for is told before there is work."""

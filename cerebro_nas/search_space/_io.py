@@ -251,7 +251,7 @@ def _check_classes(asked: int | None, found: int, given: str) -> None:
     if asked is not None and asked != found:
         raise ConfigError(
             f"Argument `num_classes` should be {found}, the number of classes in {given}. "
-            f"Received: num_classes={asked}. Leave it out to take it from the data."
+            f"Received: num_classes={asked!r}. Leave it out to take it from the data."
         )
 
 

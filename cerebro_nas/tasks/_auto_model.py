@@ -401,9 +401,10 @@ class AutoModel:
 
     def _held(self, validation_data: Any) -> tuple[list[Any], list[Any]]:
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+            size = f" of {len(validation_data)}" if isinstance(validation_data, (tuple, list)) else ""
             raise ConfigError(
                 "`validation_data` must be a tuple of x and y. "
-                f"Received: validation_data of type {type(validation_data).__name__}. Pass (x, y)."
+                f"Received: validation_data, a {type(validation_data).__name__}{size}. Pass (x, y)."
             )
         where = " in validation_data"
         inputs = checked(validation_data[0], self._input_names, "x", where)

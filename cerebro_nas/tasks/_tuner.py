@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -112,7 +113,9 @@ def _name(tuner: Any) -> str | None:
             f"train models in this process, and would not be called. Received: tuner={tuner.__name__}. Write a "
             "`keras_tuner.Oracle`, which says what to try next, and pass an instance of it."
         )
+    near = difflib.get_close_matches(tuner.lower(), tuner_names(), n=1) if isinstance(tuner, str) else []
+    hint = f"Did you mean {near[0]!r}?" if near else "Pass one of them."
     raise ConfigError(
         f"Expected the tuner argument to be one of {', '.join(map(repr, tuner_names()))}, an AutoKeras tuner class or "
-        f"a `keras_tuner.Oracle`. Received: tuner={tuner!r}. Pass one of them."
+        f"a `keras_tuner.Oracle`. Received: tuner={tuner!r}. {hint}"
     )

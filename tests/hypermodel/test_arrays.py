@@ -86,6 +86,7 @@ def test_validation_frames_are_joined() -> None:
         ({"picture": np.zeros((N, 2))}, Y, {}, "must have the keys 'image'. Received: 'picture'"),
         (3, Y, {}, "must be arrays. Received: int for 'image'"),
         (np.zeros((N, 2)), Y, {"validation_data": np.zeros(3)}, "tuple \\(x_val, y_val\\)"),
+        (np.zeros((N, 2)), Y, {"validation_data": (Y, Y, Y)}, "Received: validation_data, a tuple of 3"),
         (np.zeros((N, 2)), Y, {"validation_data": (np.zeros((2, 3)), Y[:2])}, "shape of the training rows"),
         (np.zeros((N, 2)), Y, {"sample_weight": [1.0]}, "one number for each of the 6 rows"),
         (

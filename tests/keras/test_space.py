@@ -144,7 +144,7 @@ def test_a_function_that_always_fails_is_told_before_any_work() -> None:
         raise KeyError("lr")
 
     space = _space(make)
-    with pytest.raises(ConfigError, match=r"failed with .*KeyError: 'lr' So it did with 5 configurations"):
+    with pytest.raises(ConfigError, match=r"failed with .*KeyError: 'lr'\. So it did with 5 configurations"):
         _ = space.metric_names
 
 

@@ -190,6 +190,11 @@ def test_vectors_that_are_all_of_one_class_are_refused(prepare: Prepare) -> None
         configured(ak.ImageInput(), ak.ClassificationHead(), data)
 
 
+def test_a_number_of_classes_that_is_a_text_is_seen_to_be_one(prepare: Prepare) -> None:
+    with pytest.raises(ConfigError, match=r"`num_classes` should be 3.*Received: num_classes='3'\."):
+        configured(ak.ImageInput(), ak.ClassificationHead(num_classes="3"), prepare())
+
+
 @pytest.mark.case(30)
 def test_vectors_of_another_width_than_classes_are_refused(prepare: Prepare) -> None:
     data = prepare(label_shape=(3,), label_dtype="uint8", classes=(0, 1, 2))

@@ -192,7 +192,8 @@ def _stopping() -> keras.callbacks.EarlyStopping:
     [
         ({"validation_split": 0}, "Either validation_data or a non-zero validation_split"),
         ({"validation_split": 1.5}, "`validation_split` must be a fraction"),
-        ({"validation_data": X}, "`validation_data` must be a tuple of x and y"),
+        ({"validation_data": X}, "`validation_data` must be a tuple of x and y. .*validation_data, a ndarray"),
+        ({"validation_data": (X, WORDS, WORDS)}, "Received: validation_data, a tuple of 3"),
         ({"y": WORDS[:-1]}, "Expected x and y to have equally many rows"),
         ({"validation_data": (X, WORDS[:-1])}, "x and y in validation_data to have equally many rows"),
         ({"validation_data": (X, [1, 2])}, "Expected y in validation_data to be a numpy array"),

@@ -53,6 +53,12 @@ def test_anything_else_is_refused(given: Any) -> None:
         choose_tuner(given, {})
 
 
+@pytest.mark.parametrize(("given", "meant"), [("bayes", "bayesian"), ("Hyperbnd", "hyperband"), ("greeedy", "greedy")])
+def test_a_near_name_is_told(given: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"Received: tuner='{given}'. Did you mean '{meant}'"):
+        choose_tuner(given, {})
+
+
 def test_a_tuner_of_the_users_own_would_not_be_called() -> None:
     with pytest.raises(ConfigError, match=r"none of their subclasses.*Received: tuner=Own.*`keras_tuner.Oracle`"):
         choose_tuner(Own, {})
