@@ -19,6 +19,7 @@ from cerebro_nas.search_space import check_own
 from cerebro_nas.search_space import is_keras_function
 from cerebro_nas.search_space import is_of_shapes
 from cerebro_nas.search_space import known_part
+from cerebro_nas.search_space import tellable_metric
 from cerebro_nas.search_space import unknown_part
 
 Family = Literal["categorical", "binary", "logits", "values"]
@@ -180,7 +181,7 @@ def _metric(given: Any) -> Any:
         return given
     if isinstance(given, dict):
         raise unknown_part("metrics", given)
-    found = known_part("metrics", given)
+    found = tellable_metric(known_part("metrics", given))
     check_one_number("metrics", found)
     name = _name(found)
     if name in _TWIN_METRICS:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cerebro_nas.search_space._flops import count_flops
     from cerebro_nas.search_space._known import is_of_shapes
     from cerebro_nas.search_space._known import known_part
+    from cerebro_nas.search_space._known import tellable_metric
     from cerebro_nas.search_space._known import unknown_part
     from cerebro_nas.search_space._one_number import check_one_number
     from cerebro_nas.search_space._own import check_own
@@ -52,6 +53,7 @@ __all__ = [
     "must_be_registered",
     "named_columns",
     "refuse_objects_of_main",
+    "tellable_metric",
     "unknown_part",
 ]
 
@@ -70,6 +72,7 @@ _HOMES = {
     "known_part": "_known",
     "must_be_registered": "_own",
     "refuse_objects_of_main": "_own",
+    "tellable_metric": "_known",
     "unknown_part": "_known",
 }
 

@@ -8,6 +8,7 @@ from cerebro_nas.errors import ConfigError
 from cerebro_nas.search_space._adapter import names_of_metrics
 from cerebro_nas.search_space._known import is_of_shapes
 from cerebro_nas.search_space._known import known_part
+from cerebro_nas.search_space._known import tellable_metric
 from cerebro_nas.search_space._one_number import check_one_number
 from cerebro_nas.search_space._own import check_own
 
@@ -28,6 +29,7 @@ def check_head(head: Any) -> None:
     head.metrics = _listed(head.metrics)
     for metric in head.metrics:
         _check_metric(metric, owner)
+    head.metrics = [tellable_metric(metric) for metric in head.metrics]
 
 
 def _listed(metrics: Any) -> list[Any]:

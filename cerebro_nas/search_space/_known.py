@@ -11,6 +11,7 @@ import keras
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.search_space._adapter import names_of_losses
 from cerebro_nas.search_space._adapter import names_of_metrics
+from cerebro_nas.search_space._own import is_keras_function
 
 Argument = Literal["loss", "metrics"]
 
@@ -48,6 +49,13 @@ def known_part(argument: Argument, given: Any, owner: str = "") -> Any:
     if found is None:
         raise unknown_part(argument, given, owner)
     return found
+
+
+def tellable_metric(item: Any) -> Any:
+    """The same metric in a form that has a name: of functions of Keras' losses, its metrics know some only."""
+    if is_keras_function(item) and item.__name__ not in names_of_metrics():
+        return keras.metrics.MeanMetricWrapper(item, name=item.__name__)
+    return item
 
 
 def unknown_part(argument: Argument, given: Any, owner: str = "") -> ConfigError:

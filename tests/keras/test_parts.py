@@ -81,6 +81,11 @@ def test_metrics_are_kept_as_they_are() -> None:
     assert function == "poisson"
 
 
+def test_a_function_that_keras_metrics_have_no_name_for_is_one_that_workers_find() -> None:
+    ((huber,),) = metric_parts([keras.losses.huber], ONE)
+    assert keras.metrics.deserialize(huber).name == "huber"
+
+
 def test_a_function_of_the_users_own_is_not_taken_for_keras_of_the_same_name() -> None:
     def mse(truth: Any, given: Any) -> Any:
         return truth - given

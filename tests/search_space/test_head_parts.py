@@ -115,6 +115,14 @@ def test_metrics_of_one_number_are_taken_whatever_rows_they_want(metric: Any) ->
     assert _metrics([metric]).metric_names == ("loss", metric.name)
 
 
+def test_a_function_that_keras_metrics_have_no_name_for_is_one_that_workers_find() -> None:
+    space = _metrics([keras.losses.huber, keras.losses.poisson])
+    assert space.metric_names == ("loss", "huber", "poisson")
+    ((huber, poisson),) = space._metrics()
+    assert keras.metrics.deserialize(huber).name == "huber"
+    assert poisson == "poisson"
+
+
 @pytest.mark.parametrize("loss", ["crossentropy", "ce", "BCE", keras.losses.CategoricalFocalCrossentropy(), None])
 def test_losses_of_keras_are_taken(loss: Any) -> None:
     SearchSpace(ak.Input(), ak.ClassificationHead(loss=loss))
