@@ -17,6 +17,7 @@ from autokeras.tuners import task_specific
 from cerebro_nas.errors import ConfigError
 from cerebro_nas.tasks._starts import STARTS
 from cerebro_nas.tasks._starts import starts
+from cerebro_nas.tuners import known_tuner
 from cerebro_nas.tuners import tuner_names
 
 _CLASSES = {
@@ -101,8 +102,9 @@ def _name(tuner: Any) -> str | None:
     """Name of the tuner; None for an oracle."""
     if isinstance(tuner, keras_tuner.Oracle):
         return None
-    if isinstance(tuner, str) and tuner in tuner_names():
-        return tuner
+    known = known_tuner(tuner)
+    if known is not None:
+        return known
     if inspect.isclass(tuner) and tuner in _CLASSES:
         return _CLASSES[tuner]
     if inspect.isclass(tuner) and tuner in _OF_TASKS:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cerebro_nas.tuners._greedy import GreedyOracle
     from cerebro_nas.tuners._grid import GridOracle
     from cerebro_nas.tuners._hyperband import HyperbandOracle
+    from cerebro_nas.tuners._make import known_tuner
     from cerebro_nas.tuners._make import make_tuner
     from cerebro_nas.tuners._make import tuner_names
     from cerebro_nas.tuners._multivariate_tpe import MultivariateTPEOracle
@@ -80,6 +81,7 @@ __all__ = [
     "Tuner",
     "Wait",
     "comparable",
+    "known_tuner",
     "losses",
     "make_objective",
     "make_tuner",
@@ -119,6 +121,7 @@ _HOMES = {
     "Tuner": "_tuner",
     "Wait": "_tuner",
     "comparable": "_pareto",
+    "known_tuner": "_make",
     "losses": "_pareto",
     "make_objective": "_objective",
     "make_tuner": "_make",

@@ -76,6 +76,15 @@ def tuner_names() -> tuple[str, ...]:
     return tuple(_ORACLES)
 
 
+def known_tuner(name: Any) -> str | None:
+    """The one of `tuner_names` that somebody means, in whatever case and by whichever of its names; None if none."""
+    if not isinstance(name, str):
+        return None
+    plain = name.lower().replace("-", "_").replace(" ", "_")
+    plain = _ALIASES.get(plain, plain)
+    return plain if plain in _ORACLES else None
+
+
 def make_tuner(
     name_or_oracle: Any,
     *,
@@ -199,11 +208,9 @@ def _check_name(name: Any) -> str:
             f"Received: tuner={name.__name__}. Pass {'' if own is None else repr(own) + ', or '}"
             f"`{name.__name__}(...)` with its arguments."
         )
-    if isinstance(name, str):
-        plain = name.lower().replace("-", "_").replace(" ", "_")
-        plain = _ALIASES.get(plain, plain)
-        if plain in _ORACLES:
-            return plain
+    found = known_tuner(name)
+    if found is not None:
+        return found
     known = ", ".join(repr(n) for n in _ORACLES)
     near = difflib.get_close_matches(str(name).lower(), [*_ORACLES, *_ALIASES], n=1)
     hint = f"Did you mean {near[0]!r}?" if near else "Pass one of them."

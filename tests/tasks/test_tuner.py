@@ -30,6 +30,9 @@ class Own(ak.Greedy):  # type: ignore[misc]
         (ak.BayesianOptimization, "bayesian"),
         (ak.Hyperband, "hyperband"),
         *((name, name) for name in tuner_names()),
+        ("BayesianOptimization", "bayesian"),
+        ("random_search", "random"),
+        ("Greedy", "greedy"),
     ],
 )
 def test_names_and_classes(given: Any, name: str) -> None:
