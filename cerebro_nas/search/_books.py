@@ -179,18 +179,19 @@ class Books:
 
     def is_in_front(self, trial: str) -> bool:
         """Whether no other trial dominates what this one has come to, of several objectives."""
-        mine = self._outcome(self._records[trial].metrics_at(None))
+        mine = self._outcome(self._records[trial], None)
         for name, record in self._records.items():
             best = record.best_epoch(self.objective, self.direction)
             if name == trial or best is None or record.status in ("FAILED", "REJECTED"):
                 continue
-            other = self._outcome(record.metrics_at(best))
+            other = self._outcome(record, best)
             if other != mine and all(theirs >= own for theirs, own in zip(other, mine, strict=True)):
                 return False
         return True
 
-    def _outcome(self, metrics: Mapping[str, float]) -> list[float]:
+    def _outcome(self, record: TrialRecord, epoch: int | None) -> list[float]:
         """A number for each objective, the larger the better."""
+        metrics = record.metrics_at(epoch, [name for name, _ in self.objectives])
         signed = [(1 if way == "max" else -1) * metrics.get(name, math.nan) for name, way in self.objectives]
         return [-math.inf if math.isnan(value) else value for value in signed]
 

@@ -52,7 +52,8 @@ def leaderboard(
 
     _check_choice("direction", direction, ("min", "max"))
     _check_choice("at", at, ("best", "last"))
-    scored = [_score(record, objective, direction, at) for record in records]
+    objectives = [objective, *(name for name, _ in others)]
+    scored = [_score(record, objectives, direction, at) for record in records]
     order = sorted(range(len(records)), key=lambda i: _rank(records[i], scored[i][0], direction))
     rows = [records[i] for i in order]
     metrics = [scored[i][1] for i in order]
@@ -79,7 +80,7 @@ def leaderboard(
     if others:
         columns["pareto"] = pd.Series(_pareto(rows, metrics, [(objective, direction), *others]), dtype="bool")
     table = pd.DataFrame(columns)
-    table.attrs["objectives"] = [objective, *(name for name, _ in others)]
+    table.attrs["objectives"] = objectives
     return table
 
 
@@ -130,13 +131,14 @@ def save_leaderboard(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
 
 
 def _score(
-    record: TrialRecord, objective: str, direction: Direction, at: str
+    record: TrialRecord, objectives: Sequence[str], direction: Direction, at: str
 ) -> tuple[float, dict[str, float], int | None]:
-    """Score, metrics and their epoch."""
+    """Score, by the first objective, metrics and their epoch."""
+    objective = objectives[0]
     epoch = record.best_epoch(objective, direction) if at == "best" else None
     if epoch is None and record.history and not record.metrics:
         epoch = len(record.history) - 1
-    metrics = record.metrics_at(epoch)
+    metrics = record.metrics_at(epoch, objectives)
     if epoch is None and record.history:
         epoch = len(record.history) - 1
     return float(metrics.get(objective, math.nan)), metrics, epoch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -83,10 +84,12 @@ class TrialRecord:
                 best = index
         return best
 
-    def metrics_at(self, epoch: int | None) -> dict[str, float]:
-        """Metrics of an epoch (None: of the last complete one); measures of the candidate among them as now known."""
+    def metrics_at(self, epoch: int | None, objectives: Collection[str]) -> dict[str, float]:
+        """Metrics of an epoch (None: of the last complete one), with the measures that are objectives as now known."""
         metrics = self.metrics if epoch is None else self.history[epoch]
-        return {**metrics, **{name: value for name, value in self.cost.measures.items() if name in metrics}}
+        # A metric of the user's own may have the name of a measure; as an objective it is the measure.
+        known = {name: value for name, value in self.cost.measures.items() if name in metrics and name in objectives}
+        return {**metrics, **known}
 
     def best_value(self, name: str, direction: Direction) -> float | None:
         """Best finite value of a metric over the epochs; without a history, its last value."""

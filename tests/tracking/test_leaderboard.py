@@ -158,6 +158,13 @@ def test_a_candidate_is_as_quick_as_it_was_ever_seen() -> None:
     assert table["pareto"].tolist() == [True, False]
 
 
+def test_a_metric_of_the_users_own_keeps_its_values_where_it_has_the_name_of_a_measure() -> None:
+    own = {"score": 0.9, "flops": 7.0}
+    trial = TrialRecord("own", "COMPLETED", metrics=own, history=(own,), cost=TrialCost(flops=1000))
+    table = leaderboard([trial], "score", "max")
+    assert (table["metric.flops"][0], table["cost.flops"][0]) == (7.0, 1000)
+
+
 def test_text_where_nothing_has_been_measured() -> None:
     table = leaderboard([record("a", [], "FAILED", "oom")], "val_accuracy", "max", others=[("flops", "min")])
     assert format_leaderboard(table, width=100).splitlines()[1].split()[:5] == ["1", "a", "-", "-", "FAILED"]
